@@ -1,0 +1,26 @@
+# make env · make demo · make test · make bench · make protos
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+# A folder of wheels that this machine's pip already knows, if any: a CPU build of torch may lie there.
+WHEELS := $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
+
+.PHONY: help env demo test bench protos lint types clean
+
+help:
+	@sed -n '1s/^# //p' Makefile
+
+env: .venv/.complete
+
+.venv/.complete: requirements/cpu.lock pyproject.toml
+	@echo "== setting up .venv (several minutes on the first run)"
+	$(PYTHON) -m venv --upgrade-deps .venv
+	$(BIN)/pip install --quiet "uv>=0.9"
+	@if compgen -G "$(WHEELS)/torch-*+cpu-*.whl" >/dev/null; then \
+	    export UV_FIND_LINKS="$(WHEELS)"; backend=(); \
+	else backend=(--torch-backend cpu); fi; \
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --no-deps --compile-bytecode "$${backend[@]}" -r requirements/cpu.lock
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps -e .
+	touch $@

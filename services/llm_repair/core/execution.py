@@ -1,0 +1,117 @@
+"""What an execution of a step is given, reports and leaves behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeAlias, Union
+
+Json: TypeAlias = Union[None, bool, int, float, str, Sequence["Json"], Mapping[str, "Json"]]
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A content-addressed thing in the store: one blob, or a tree of named blobs."""
+
+    digest: str
+    """`sha256:` and 64 hex digits: of the bytes of a blob, or of the canonical manifest of a tree."""
+    size_bytes: int
+    """Size of the blob, or of all blobs of the tree together."""
+    is_tree: bool = False
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an execution is."""
+
+    done: float
+    total: float
+    """In the same unit as `done`; 0 when not known yet."""
+    unit: str
+    """What is counted, such as `prompts`, `optimizer steps` or `bytes`."""
+    stage: str = ""
+    """The part of the step being worked on, such as `loading model`; empty for the main part."""
+    eta_s: float | None = None
+    """Seconds to the end at the present speed; None while unknown."""
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What an execution consumed; adds up over attempts."""
+
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
+    accelerator_s: float = 0.0
+    peak_memory_bytes: int = 0
+    tokens: int = 0
+    """Tokens generated, trained on or scored, without padding."""
+    written_bytes: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            wall_s=self.wall_s + other.wall_s,
+            cpu_s=self.cpu_s + other.cpu_s,
+            accelerator_s=self.accelerator_s + other.accelerator_s,
+            peak_memory_bytes=max(self.peak_memory_bytes, other.peak_memory_bytes),
+            tokens=self.tokens + other.tokens,
+            written_bytes=self.written_bytes + other.written_bytes,
+        )
+
+
+@dataclass(frozen=True)
+class StepOutput:
+    """What the code of a step returns: the artifacts it made and a small account of how."""
+
+    outputs: Mapping[str, Artifact]
+    """By role, such as `pool`, `model` or `evaluation`."""
+    summary: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    """A few numbers a person would ask for; at most some kilobytes. Never texts of the pool."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """The manifest committed at `results/<key>`: what a step made, at what cost, and from what."""
+
+    key: str
+    kind: str
+    outputs: Mapping[str, Artifact]
+    summary: Mapping[str, Json]
+    usage: Usage
+    provenance: Mapping[str, Json]
+    """Versions, hardware, host, thread count, seed, attempt, start and end (RFC 3339, UTC)."""
+
+
+class StepContext(Protocol):
+    """What the code of a step may ask of the process that runs it."""
+
+    @property
+    def key(self) -> str:
+        """Key of the step being run."""
+        ...
+
+    @property
+    def workdir(self) -> Path:
+        """Private empty folder of this attempt; removed afterwards."""
+        ...
+
+    @property
+    def threads(self) -> int:
+        """Number of threads that numerical libraries may use."""
+        ...
+
+    def progress(self, done: float, total: float, unit: str, *, stage: str = "") -> None:
+        """Reports how far the step is; cheap, so it may be called at every batch."""
+        ...
+
+    def note(self, phrase: str, **fields: Json) -> None:
+        """Records a durable event a person should see, such as `resumed from checkpoint`."""
+        ...
+
+    def count(self, *, tokens: int = 0, accelerator_s: float = 0.0) -> None:
+        """Adds to the usage of this execution."""
+        ...
+
+    def raise_if_cancelled(self) -> None:
+        """Raises `StepCancelled` when the execution was cancelled; called at least once a second."""
+        ...
