@@ -24,3 +24,12 @@ env: .venv/.complete
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --no-deps --compile-bytecode "$${backend[@]}" -r requirements/cpu.lock
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps -e .
 	touch $@
+
+# Regenerates the committed stubs; a test fails when they drift from the protos.
+STUBS ?= protos/gen
+protos: env
+	$(BIN)/buf lint protos
+	cd protos && ../$(BIN)/python -m grpc_tools.protoc -I . --python_out=../$(STUBS) --pyi_out=../$(STUBS) llm_repair/v1/*.proto
+	cd protos && ../$(BIN)/python -m grpc_tools.protoc -I . --grpc_python_out=../$(STUBS) \
+	    --plugin=protoc-gen-mypy_grpc=../$(BIN)/protoc-gen-mypy_grpc --mypy_grpc_out=quiet:../$(STUBS) \
+	    $$(cd protos && grep -l '^service ' llm_repair/v1/*.proto)
