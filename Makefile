@@ -32,4 +32,4 @@ protos: env
 	cd protos && ../$(BIN)/python -m grpc_tools.protoc -I . --python_out=../$(STUBS) --pyi_out=../$(STUBS) llm_repair/v1/*.proto
 	cd protos && ../$(BIN)/python -m grpc_tools.protoc -I . --grpc_python_out=../$(STUBS) \
 	    --plugin=protoc-gen-mypy_grpc=../$(BIN)/protoc-gen-mypy_grpc --mypy_grpc_out=quiet:../$(STUBS) \
-	    $$(cd protos && grep -l '^service ' llm_repair/v1/*.proto)
+	    $$(grep -l '^service ' llm_repair/v1/*.proto)
