@@ -1,0 +1,63 @@
+"""The statistics of the report: every number with an interval that means what it says.
+
+The prompt is the unit, never the draw; the document is the unit, never the token. Before and after are
+paired. Where the data cannot support an interval the answer is `Missing` with a reason or an exact bound,
+never an interval of zero width. Arrays are float64; `rng` is always passed in, see `generator`.
+"""
+
+from llm_repair.core.statistics.draws import (
+    TOXIC_THRESHOLD,
+    bounds_of_missing,
+    expected_maximum,
+    probability_of_any,
+)
+from llm_repair.core.statistics.likelihood import (
+    bits_per_byte,
+    paired_perplexity_ratio,
+    paired_rate_ratio,
+    perplexity,
+)
+from llm_repair.core.statistics.power import minimum_detectable_effect, pairs_needed
+from llm_repair.core.statistics.proportions import (
+    clopper_pearson,
+    mcnemar_exact,
+    paired_proportion_difference,
+    wilson,
+)
+from llm_repair.core.statistics.resampling import (
+    DEFAULT_REPLICATES,
+    FloatArray,
+    Statistic,
+    bootstrap,
+    generator,
+    mean,
+    paired_mean_difference,
+    paired_ratio_difference,
+    ratio_of_sums,
+)
+
+__all__ = [
+    "DEFAULT_REPLICATES",
+    "TOXIC_THRESHOLD",
+    "FloatArray",
+    "Statistic",
+    "bits_per_byte",
+    "bootstrap",
+    "bounds_of_missing",
+    "clopper_pearson",
+    "expected_maximum",
+    "generator",
+    "mcnemar_exact",
+    "mean",
+    "minimum_detectable_effect",
+    "paired_mean_difference",
+    "paired_perplexity_ratio",
+    "paired_proportion_difference",
+    "paired_rate_ratio",
+    "paired_ratio_difference",
+    "pairs_needed",
+    "perplexity",
+    "probability_of_any",
+    "ratio_of_sums",
+    "wilson",
+]
