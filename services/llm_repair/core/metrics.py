@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import enum
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
+
+from llm_repair.core.execution import Json
+from llm_repair.core.fields import FieldChecks
 
 
 @dataclass(frozen=True)
@@ -58,3 +64,104 @@ class Metric:
     """Name of the judge behind the number; empty where none is."""
     gating: bool = True
     """Whether the number may decide a gate; a second judge's may not."""
+
+
+Quantity: TypeAlias = Estimate | Missing
+
+_SIDES = ("base", "repaired", "change")
+
+
+def metric_to_json(metric: Metric) -> dict[str, Json]:
+    """Returns the metric as the report writes it.
+
+    {id, protocol, base, repaired, change, change_kind, direction, judge, gating}; each of base, repaired and change
+    is {value, low, high, n}, or null beside a sibling `base_reason` (`repaired_reason`, `change_reason`) that says
+    why and is there only then. `metric_from_json` gives back an equal metric. An estimate that is not finite has
+    no JSON number: it becomes null with the reason NOT_FINITE, as which the gate reads it anyway.
+    """
+    fields: dict[str, Json] = {"id": metric.id, "protocol": metric.protocol}
+    for side, quantity in zip(_SIDES, (metric.base, metric.repaired, metric.change), strict=True):
+        fields |= _quantity_to_json(side, quantity)
+    return fields | {
+        "change_kind": metric.change_kind.value,
+        "direction": metric.direction.name,
+        "judge": metric.judge,
+        "gating": metric.gating,
+    }
+
+
+def metric_from_json(fields: Mapping[str, Json]) -> Metric:
+    """Returns the metric that `metric_to_json` wrote.
+
+    Raises:
+      InvalidFields: a key is absent, unknown or of the wrong type; all of them at once.
+    """
+    known = {"id", "protocol", "change_kind", "direction", "judge", "gating", *_SIDES, *(f"{s}_reason" for s in _SIDES)}
+    with FieldChecks() as check:
+        for name in ("id", "protocol", "judge", "change_kind", "direction"):
+            check.that(name, isinstance(fields.get(name), str), "must be a string")
+        check.that("gating", isinstance(fields.get("gating"), bool), "must be a boolean")
+        check.that("change_kind", fields.get("change_kind") in {kind.value for kind in ChangeKind}, "is not known")
+        check.that("direction", fields.get("direction") in Direction.__members__, "is not known")
+        for name in sorted(set(fields) - known):
+            check.that(name, False, "is not a field of a metric")
+        for side in _SIDES:
+            check.that(side, _is_quantity(fields, side), f"must be {{value, low, high, n}}, or null with {side}_reason")
+    base, repaired, change = (_quantity_from_json(fields, side) for side in _SIDES)
+    return Metric(
+        id=str(fields["id"]),
+        protocol=str(fields["protocol"]),
+        base=base,
+        repaired=repaired,
+        change=change,
+        change_kind=ChangeKind(fields["change_kind"]),
+        direction=Direction[str(fields["direction"])],
+        judge=str(fields["judge"]),
+        gating=bool(fields["gating"]),
+    )
+
+
+def is_finite(estimate: Estimate) -> bool:
+    """Returns whether value and both ends are numbers and in order; anything else counts as missing."""
+    ends = (estimate.low, estimate.value, estimate.high)
+    return all(math.isfinite(end) for end in ends) and estimate.low <= estimate.value <= estimate.high
+
+
+def _quantity_to_json(side: str, quantity: Quantity) -> dict[str, Json]:
+    if isinstance(quantity, Estimate) and not is_finite(quantity):
+        quantity = Missing("NOT_FINITE")
+    if isinstance(quantity, Missing):
+        return {side: None, f"{side}_reason": quantity.reason}
+    return {side: {"value": quantity.value, "low": quantity.low, "high": quantity.high, "n": quantity.n}}
+
+
+def _is_quantity(fields: Mapping[str, Json], side: str) -> bool:
+    quantity, reason = fields.get(side), fields.get(f"{side}_reason")
+    if quantity is None:
+        return side in fields and isinstance(reason, str) and bool(reason)
+    if not isinstance(quantity, Mapping) or reason is not None:
+        return False
+    numbers = [quantity.get(name) for name in ("value", "low", "high")]
+    return (
+        set(quantity) == {"value", "low", "high", "n"}
+        and all(_is_number(number) for number in numbers)
+        and isinstance(quantity["n"], int)
+        and not isinstance(quantity["n"], bool)
+    )
+
+
+def _is_number(value: Json) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _quantity_from_json(fields: Mapping[str, Json], side: str) -> Quantity:
+    match fields[side]:
+        case {
+            "value": int() | float() as value,
+            "low": int() | float() as low,
+            "high": int() | float() as high,
+            "n": int() as n,
+        }:
+            return Estimate(float(value), float(low), float(high), n)
+        case _:
+            return Missing(str(fields[f"{side}_reason"]))
