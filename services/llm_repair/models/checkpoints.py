@@ -1,0 +1,192 @@
+"""Resumable training checkpoints: what is in one, how it is written, and which one a run continues from.
+
+A checkpoint is a folder of safetensors and JSON only. It belongs to one base model and one configuration; one
+that is torn or foreign is refused with a note, and an older one, or the start, is taken instead.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+from llm_repair.artifacts.store import ArtifactStore
+from llm_repair.core.errors import (
+    ArtifactCorrupt,
+    ArtifactNotFound,
+    CheckpointForeign,
+    CheckpointIncomplete,
+    RepairError,
+)
+from llm_repair.core.execution import StepContext
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+KEEP = 2
+"""Checkpoints kept per step: the newest, and one to fall back on if it is torn."""
+
+_STATE, _WEIGHTS, _OPTIMIZER, _BEST, _REFERENCE = (
+    "state.json",
+    "weights.safetensors",
+    "optimizer.safetensors",
+    "best.safetensors",
+    "reference.safetensors",
+)
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One optimizer step in the training curve."""
+
+    step: int
+    loss: float
+    learning_rate: float
+    gradient_norm: float
+    """l2 norm before clipping."""
+    tokens: int
+    tokens_per_s: float
+    measures: Mapping[str, float]
+    """The method's own, such as the reward margin; means over the batch."""
+
+
+@dataclass(frozen=True)
+class ValidationPoint:
+    """The validation loss after an optimizer step."""
+
+    step: int
+    loss: float
+
+
+@dataclass
+class History:
+    """What a run has seen so far."""
+
+    curve: list[CurvePoint] = field(default_factory=list[CurvePoint])
+    validations: list[ValidationPoint] = field(default_factory=list[ValidationPoint])
+    tokens: int = 0
+
+    @property
+    def best(self) -> ValidationPoint | None:
+        """The earliest of the smallest validation losses; None before the first."""
+        return min(self.validations, key=lambda point: point.loss, default=None)
+
+    @property
+    def validations_since_best(self) -> int:
+        """How many validations have passed without improvement."""
+        return len(self.validations) - 1 - self.validations.index(self.best) if self.best else 0
+
+
+@dataclass
+class TrainingState:
+    """Everything that decides the rest of a run, next to its base model and configuration.
+
+    There is no random state: data order and adapter dropout are functions of the seed and the step.
+    """
+
+    step: int
+    """Optimizer steps taken."""
+    weights: Mapping[str, Tensor]
+    optimizer: Mapping[str, Tensor]
+    """`<parameter>//<slot>`."""
+    best: Mapping[str, Tensor]
+    """Weights at the best validation; empty before the first."""
+    reference: Tensor
+    """(samples, continuations), rows by sample id; empty where the method needs none."""
+    history: History
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one repair step in the store."""
+
+    store: ArtifactStore
+    context: StepContext
+    base_digest: str
+    config_digest: str
+
+    def save(self, state: TrainingState) -> None:
+        """Publishes a checkpoint and removes all but the newest `KEEP`."""
+        folder = self.context.workdir / f"checkpoint-{state.step}"
+        folder.mkdir()
+        try:
+            save_file(dict(state.weights), folder / _WEIGHTS)
+            save_file(dict(state.optimizer), folder / _OPTIMIZER)
+            save_file(dict(state.best), folder / _BEST)
+            save_file({"reference": state.reference}, folder / _REFERENCE)
+            about = {
+                "step": state.step,
+                "base_digest": self.base_digest,
+                "config_digest": self.config_digest,
+                "history": asdict(state.history),
+            }
+            (folder / _STATE).write_text(json.dumps(about, sort_keys=True), encoding="utf-8")
+            self.store.put_checkpoint(self.context.key, state.step, folder, keep=KEEP)
+        finally:
+            shutil.rmtree(folder)
+
+    def newest(self) -> TrainingState | None:
+        """Returns the newest checkpoint that verifies and belongs to this run; None to start from the base.
+
+        Whatever is chosen is noted, each refusal included: a run never starts over silently.
+        """
+        records = self.store.checkpoints(self.context.key)
+        for record in records:
+            try:
+                state = self._load(self.store.materialize(record.digest))
+            except (ArtifactCorrupt, ArtifactNotFound, CheckpointIncomplete, CheckpointForeign) as error:
+                self.context.note("checkpoint refused", step=record.step, reason=error.reason)
+                continue
+            self.context.note("resumed from checkpoint", step=state.step)
+            return state
+        if records:
+            self.context.note("started over", refused=len(records))
+        return None
+
+    def _load(self, folder: Path) -> TrainingState:
+        try:
+            about = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+            if (about["base_digest"], about["config_digest"]) != (self.base_digest, self.config_digest):
+                raise CheckpointForeign()
+            return TrainingState(
+                step=about["step"],
+                weights=load_file(folder / _WEIGHTS),
+                optimizer=load_file(folder / _OPTIMIZER),
+                best=load_file(folder / _BEST),
+                reference=load_file(folder / _REFERENCE)["reference"],
+                history=_history(about["history"]),
+            )
+        except RepairError:
+            raise
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+            raise CheckpointIncomplete() from error
+
+
+def _history(about: Mapping[str, list[dict[str, object]]]) -> History:
+    return History(
+        curve=[CurvePoint(**point) for point in about["curve"]],  # pyright: ignore[reportArgumentType]
+        validations=[ValidationPoint(**point) for point in about["validations"]],  # pyright: ignore[reportArgumentType]
+        tokens=int(about["tokens"]),  # pyright: ignore[reportArgumentType]
+    )
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the state of an optimizer as tensors named `<parameter>//<slot>`, copied to main memory."""
+    return {
+        f"{name}//{slot}": value.detach().cpu().contiguous()
+        for name, parameter in parameters.items()
+        for slot, value in sorted(optimizer.state[parameter].items())
+    }
+
+
+def restore_optimizer(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor], tensors: Mapping[str, Tensor]
+) -> None:
+    """Puts back what `optimizer_tensors` took."""
+    for name, value in tensors.items():
+        parameter, _, slot = name.rpartition("//")
+        owner = parameters[parameter]
+        optimizer.state[owner][slot] = value.to(owner.device, copy=True)

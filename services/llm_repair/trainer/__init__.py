@@ -1,0 +1,1 @@
+"""The trainer service: imports models, repairs them and publishes the result."""

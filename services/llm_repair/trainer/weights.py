@@ -1,0 +1,80 @@
+"""What a repair did to the weights: saved in the base model's form, compared with it, and named by a digest."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from llm_repair.core.errors import AdapterNotApplied
+from llm_repair.core.execution import Artifact
+from safetensors import safe_open
+from transformers import PreTrainedModel
+
+# pyright: reportUnknownMemberType=false
+# transformers annotates its models in part only.
+
+_NOT_COPIED = ("*.safetensors", "*.safetensors.index.json", "README.md", "repair.json")
+"""Files of the base folder that say something about its weights; the card and lineage are written anew."""
+
+
+_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+"""Number formats of weights in safetensors; a model with others is refused when it is imported."""
+
+
+@dataclass(frozen=True)
+class WeightChange:
+    """How far the repaired weights are from the base, after rounding to the base's number format."""
+
+    changed_tensors: int
+    tensors: int
+    max_abs_change: float
+
+
+def weight_change(repaired: PreTrainedModel, base: PreTrainedModel) -> WeightChange:
+    """Compares two models of one architecture, tensor by tensor; tied tensors count once.
+
+    Raises:
+      AdapterNotApplied: no weight differs.
+    """
+    before = dict(base.named_parameters())
+    largest = [
+        float((value.detach().float() - before[name].detach().float()).abs().max())
+        for name, value in repaired.named_parameters()
+    ]
+    change = WeightChange(sum(delta > 0 for delta in largest), len(largest), max(largest))
+    if change.changed_tensors == 0:
+        raise AdapterNotApplied()
+    return change
+
+
+def stored_dtype(folder: Path) -> torch.dtype:
+    """Returns the number format of a folder's weights; the widest where tensors differ."""
+    found: set[torch.dtype] = set()
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as tensors:
+            found |= {_DTYPES[tensors.get_slice(name).get_dtype()] for name in tensors.keys()}  # noqa: SIM118
+    return max(found, key=lambda dtype: dtype.itemsize)
+
+
+@torch.no_grad()
+def save_folder(model: PreTrainedModel, base_folder: Path, folder: Path) -> None:
+    """Writes a standard Hugging Face folder: safetensors, and every other file as the base has it, byte for byte."""
+    model.save_pretrained(folder)
+    for path in sorted(base_folder.rglob("*")):
+        name = path.relative_to(base_folder)
+        if path.is_file() and not any(name.match(pattern) for pattern in _NOT_COPIED):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / name)
+
+
+def weights_digest(entries: Mapping[str, Artifact]) -> str:
+    """Returns the digest of a model's weights: sha256 over lines `name digest` of its safetensors, by name.
+
+    It does not change when a card or lineage is added, so report and gate can quote it before publishing.
+    """
+    lines = [f"{name} {entries[name].digest}\n" for name in sorted(entries) if name.endswith(".safetensors")]
+    return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
