@@ -1,0 +1,56 @@
+"""Client of LLM Repair: start a repair, follow it, fetch the repaired model and its report, gate on it."""
+
+from llm_repair.client._client import RepairClient
+from llm_repair.client._errors import (
+    Aborted,
+    DataLoss,
+    DeadlineExceeded,
+    FailedPrecondition,
+    FieldViolation,
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    RepairCancelled,
+    RepairClientError,
+    RepairFailed,
+    ResourceExhausted,
+    ServerError,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+)
+from llm_repair.client._handle import TERMINAL_STATES, RepairHandle, Update
+from llm_repair.client._spec import dataset, judge, parse_slice, repair_spec
+from llm_repair.client._spec_file import load_policy, load_spec
+from llm_repair.client._sync import SyncRepairClient, SyncRepairHandle
+
+__all__ = [
+    "TERMINAL_STATES",
+    "Aborted",
+    "DataLoss",
+    "DeadlineExceeded",
+    "FailedPrecondition",
+    "FieldViolation",
+    "InvalidRequest",
+    "NotFound",
+    "PermissionDenied",
+    "RepairCancelled",
+    "RepairClient",
+    "RepairClientError",
+    "RepairFailed",
+    "RepairHandle",
+    "ResourceExhausted",
+    "ServerError",
+    "SyncRepairClient",
+    "SyncRepairHandle",
+    "Unauthenticated",
+    "Unavailable",
+    "Unimplemented",
+    "Update",
+    "dataset",
+    "judge",
+    "load_policy",
+    "load_spec",
+    "parse_slice",
+    "repair_spec",
+]
