@@ -7,7 +7,7 @@ BIN := .venv/bin
 # A folder of wheels that this machine's pip already knows, if any: a CPU build of torch may lie there.
 WHEELS := $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
 
-.PHONY: help env demo test bench protos lint types clean
+.PHONY: help env demo test bench protos stubs lint types clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -26,10 +26,34 @@ env: .venv/.complete
 	touch $@
 
 # Regenerates the committed stubs; a test fails when they drift from the protos.
-STUBS ?= protos/gen
 protos: env
+	$(BIN)/buf format -w protos
 	$(BIN)/buf lint protos
-	cd protos && ../$(BIN)/python -m grpc_tools.protoc -I . --python_out=../$(STUBS) --pyi_out=../$(STUBS) llm_repair/v1/*.proto
-	cd protos && ../$(BIN)/python -m grpc_tools.protoc -I . --grpc_python_out=../$(STUBS) \
-	    --plugin=protoc-gen-mypy_grpc=../$(BIN)/protoc-gen-mypy_grpc --mypy_grpc_out=quiet:../$(STUBS) \
+	$(MAKE) --silent stubs
+
+STUBS ?= protos/gen
+stubs:
+	cd protos && ../$(BIN)/python -m grpc_tools.protoc -I . --python_out=$(abspath $(STUBS)) \
+	    --pyi_out=$(abspath $(STUBS)) llm_repair/v1/*.proto
+	cd protos && ../$(BIN)/python -m grpc_tools.protoc -I . --grpc_python_out=$(abspath $(STUBS)) \
+	    --plugin=protoc-gen-mypy_grpc=../$(BIN)/protoc-gen-mypy_grpc --mypy_grpc_out=quiet:$(abspath $(STUBS)) \
 	    $$(grep -l '^service ' llm_repair/v1/*.proto)
+
+lint: env
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: env
+	$(BIN)/pyright
+
+# Everything: lint, types, then the tests.
+test: env
+	$(MAKE) lint
+	$(MAKE) types
+	$(BIN)/python -m pytest
+
+bench: env
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf .venv build

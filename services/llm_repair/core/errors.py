@@ -258,7 +258,7 @@ class RepairNotFound(RepairError):
 
 
 class RequestIdReused(RepairError):
-    """This request_id was used before with another request."""
+    """The request_id was used before with another request."""
 
     code, reason = Code.INVALID_ARGUMENT, "REQUEST_ID_REUSED"
 

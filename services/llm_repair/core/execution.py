@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias, Union
 
-Json: TypeAlias = Union[None, bool, int, float, str, Sequence["Json"], Mapping[str, "Json"]]
+Json: TypeAlias = Union[bool, int, float, str, Sequence["Json"], Mapping[str, "Json"], None]
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,16 @@ class StepContext(Protocol):
     @property
     def threads(self) -> int:
         """Number of threads that numerical libraries may use."""
+        ...
+
+    @property
+    def allowed_roots(self) -> tuple[Path, ...]:
+        """Folders that `file:` references may lie under."""
+        ...
+
+    @property
+    def allowed_schemes(self) -> tuple[str, ...]:
+        """Schemes that references may have."""
         ...
 
     def progress(self, done: float, total: float, unit: str, *, stage: str = "") -> None:

@@ -16,7 +16,6 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
-
 from llm_repair.core.errors import FieldViolation, InvalidFields
 
 T = TypeVar("T")

@@ -1,0 +1,109 @@
+"""What the coordinator knows about a repair: the repair's row, its steps, and its numbered events."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from llm_repair.core.execution import Artifact, Json, Progress, StepResult, Usage
+from llm_repair.core.repairs import RepairSpec, RepairState, StepState
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One step of a repair, as last seen."""
+
+    name: str
+    kind: str
+    state: StepState = StepState.WAITING
+    key: str = ""
+    attempts: int = 0
+    reused: bool = False
+    usage: Usage = Usage()
+    outputs: Mapping[str, Artifact] = field(default_factory=dict[str, Artifact])
+    summary: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    provenance: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    notes: tuple[Mapping[str, Json], ...] = ()
+    start_time: str = ""
+    end_time: str = ""
+
+    @property
+    def result(self) -> StepResult | None:
+        """The committed result; None before."""
+        if self.state is not StepState.COMMITTED:
+            return None
+        return StepResult(self.key, self.kind, self.outputs, self.summary, self.usage, self.provenance)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the record as plain JSON."""
+        return {**dataclasses.asdict(self), "state": self.state.name}
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> StepRecord:
+        """Inverse of `to_json`."""
+        return StepRecord(
+            **{
+                **value,
+                "state": StepState[value["state"]],
+                "usage": Usage(**value["usage"]),
+                "outputs": {role: Artifact(**artifact) for role, artifact in value["outputs"].items()},
+                "notes": tuple(value["notes"]),
+            }
+        )
+
+
+@dataclass(frozen=True)
+class RepairRecord:
+    """A repair as stored."""
+
+    name: str
+    spec: RepairSpec
+    resolved: Mapping[str, str]
+    state: RepairState
+    created: str
+    verdict: str = ""
+    """Name of the gate's verdict; empty before the report."""
+    error: Mapping[str, Any] | None = None
+    """`reason`, `message`, `metadata` and `step` of the failure."""
+    dossier_digest: str = ""
+    started: str = ""
+    ended: str = ""
+    steps: tuple[StepRecord, ...] = ()
+    fence: int = 0
+
+    @property
+    def results(self) -> dict[str, StepResult]:
+        """Committed results by step name."""
+        return {step.name: result for step in self.steps if (result := step.result)}
+
+    def step(self, name: str) -> StepRecord | None:
+        """Returns a step by name."""
+        return next((step for step in self.steps if step.name == name), None)
+
+
+@dataclass(frozen=True)
+class EventRecord:
+    """A durable event."""
+
+    sequence: int
+    time: str
+    kind: str
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """Nothing happened for a while."""
+
+
+@dataclass(frozen=True)
+class StepProgress:
+    """Latest progress of a running step."""
+
+    step: str
+    progress: Progress
+
+
+Update = EventRecord | StepProgress | Heartbeat

@@ -1,0 +1,151 @@
+"""What a user can do with repairs: accept, look up, watch, cancel, read the report, ask the gate."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from llm_repair.artifacts.references import ReferenceResolver
+from llm_repair.coordinator.dossier import DossierWriter
+from llm_repair.coordinator.jobs import JobStore, Page
+from llm_repair.coordinator.plan import plan
+from llm_repair.coordinator.reconcile import Reconciler
+from llm_repair.coordinator.records import Heartbeat, RepairRecord, StepProgress, StepRecord, Update
+from llm_repair.coordinator.resolving import resolve
+from llm_repair.core.errors import ReportNotReady, RequestIdReused
+from llm_repair.core.execution import Artifact, Progress
+from llm_repair.core.gate import GatePolicy, GateResult
+from llm_repair.core.metrics import Metric
+from llm_repair.core.repairs import RepairSpec, RepairState
+
+_HEARTBEAT_S: Final = 15.0
+_PROGRESS_EVERY_S: Final = 1.0
+
+
+@dataclass(frozen=True)
+class RepairReport:
+    """The report of a repair."""
+
+    artifact: Artifact
+    gate: GateResult
+    metrics: Sequence[Metric]
+
+
+class RepairBook:
+    """All repairs, for those who ask."""
+
+    def __init__(
+        self, jobs: JobStore, resolver: ReferenceResolver, reconciler: Reconciler, dossiers: DossierWriter
+    ) -> None:
+        self._jobs = jobs
+        self._resolver = resolver
+        self._reconciler = reconciler
+        self._dossiers = dossiers
+
+    async def find(self, project: str, request_id: str, digest: str) -> RepairRecord | None:
+        """Returns the repair an earlier, equal request made; asked first, so that it need not resolve again.
+
+        Raises:
+          RequestIdReused: the id came with another body before.
+        """
+        earlier = await self._jobs.find_request(project, request_id) if request_id else None
+        if earlier is None:
+            return None
+        if earlier[0] != digest:
+            raise RequestIdReused(request_id=request_id)
+        return await self._jobs.get(earlier[1])
+
+    async def prepare(self, project: str, spec: RepairSpec) -> RepairRecord:
+        """Resolves a request into a repair that could be accepted; nothing is stored or started."""
+        resolved = await asyncio.to_thread(resolve, spec, self._resolver)
+        planned = plan(resolved.spec, resolved.digests, {})
+        return RepairRecord(
+            name=f"projects/{project}/repairs/{uuid.uuid4().hex[:12]}",
+            spec=resolved.spec,
+            resolved=resolved.digests,
+            state=RepairState.PENDING,
+            created=datetime.now(UTC).isoformat(),
+            steps=tuple(StepRecord(entry.name, entry.kind) for entry in planned),
+        )
+
+    async def accept(self, record: RepairRecord, request_id: str, digest: str) -> RepairRecord:
+        """Makes a prepared repair durable and has it driven."""
+        accepted = await self._jobs.create(record, request_id, digest)
+        self._reconciler.created()
+        return accepted
+
+    async def get(self, name: str) -> RepairRecord:
+        """Returns a repair."""
+        return await self._jobs.get(name)
+
+    def progress(self, name: str) -> dict[str, Progress]:
+        """Returns the latest progress of the running steps of a repair."""
+        return self._reconciler.progress(name)
+
+    async def list(self, project: str, size: int, after: str, states: Sequence[RepairState]) -> Page:
+        """Returns a page of repairs, newest first."""
+        return await self._jobs.list(project, size=size, after=after, states=states)
+
+    async def cancel(self, name: str) -> RepairRecord:
+        """Asks a repair to stop; one that is stopping or stopped stays so.
+
+        Raises:
+          IllegalTransition: it has succeeded or failed.
+        """
+        record = await self._jobs.get(name)
+        if record.state in (RepairState.CANCELLING, RepairState.CANCELLED):
+            return record
+        record = await self._jobs.change_state(name, RepairState.CANCELLING)
+        self._reconciler.cancel_requested(name)
+        return record
+
+    async def delete(self, name: str) -> None:
+        """Removes a repair that has ended."""
+        await self._jobs.delete(name)
+
+    async def watch(self, name: str, after: int) -> AsyncIterator[Update]:
+        """Replays the durable events after a sequence number, then follows to the end of the repair."""
+        quiet_since = time.monotonic()
+        shown: dict[str, tuple[Progress, float]] = {}
+        while True:
+            ended = (await self._jobs.get(name)).state.is_terminal
+            for event in await self._jobs.events(name, after):
+                after, quiet_since = event.sequence, time.monotonic()
+                yield event
+            if ended:
+                return
+            now = time.monotonic()
+            for step, progress in list(self._reconciler.progress(name).items()):
+                last = shown.get(step)
+                if last is None or (last[0] is not progress and now - last[1] >= _PROGRESS_EVERY_S):
+                    shown[step] = (progress, now)
+                    quiet_since = now
+                    yield StepProgress(step, progress)
+            if now - quiet_since >= _HEARTBEAT_S:
+                quiet_since = now
+                yield Heartbeat()
+            await self._reconciler.changes(name, 1.0)
+
+    async def report(self, name: str) -> RepairReport:
+        """Returns the report of a repair.
+
+        Raises:
+          ReportNotReady: it has none yet, or will have none.
+        """
+        record = await self._jobs.get(name)
+        result = record.results.get("report")
+        if result is None:
+            raise ReportNotReady(f"the repair is {record.state.name} and has no report", state=record.state.name)
+        gate, metrics = await self._dossiers.gate(record, record.spec.gate)
+        return RepairReport(result.outputs["report"], gate, metrics)
+
+    async def evaluate_gate(self, name: str, policy: GatePolicy) -> GateResult:
+        """Evaluates a policy against the report of a repair."""
+        await self.report(name)
+        gate, _ = await self._dossiers.gate(await self._jobs.get(name), policy)
+        return gate

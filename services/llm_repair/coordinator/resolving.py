@@ -1,0 +1,91 @@
+"""Resolves a request before it is accepted: every reference to a digest or commit, every judge to its pin.
+
+From then on only digests travel, so a changed file or a moved branch is a new step and never a silent mix.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from llm_repair.artifacts.catalogue import DEFAULT_HATESONAR, PROFANITY_DIGEST
+from llm_repair.artifacts.references import ReferenceResolver
+from llm_repair.core.errors import Code, FieldViolation, InvalidFields, NotCarriedOut, RepairError
+from llm_repair.core.evaluation import DetoxifyJudge, HatesonarJudge, Judge, ProfanityJudge
+from llm_repair.core.references import ModelRef
+from llm_repair.core.registry import METHODS, PROTOCOLS, STRATEGIES, check_carried_out
+from llm_repair.core.repairs import PoolRows, RepairSpec
+from llm_repair.core.selection import AutoSearch
+
+
+@dataclasses.dataclass(frozen=True)
+class ResolvedSpec:
+    """A request that can be carried out."""
+
+    spec: RepairSpec
+    """With the judges' pins filled in."""
+    digests: dict[str, str]
+    """Content digest or commit by reference."""
+
+
+def resolve(spec: RepairSpec, resolver: ReferenceResolver) -> ResolvedSpec:
+    """Resolves a request; blocking, since files are hashed and hubs are asked.
+
+    Raises:
+      NotCarriedOut: the request asks for something this version does not do.
+      InvalidFields: with one violation for every reference that cannot be used.
+    """
+    if isinstance(spec.selection, AutoSearch):
+        raise NotCarriedOut("searching over strategies and fractions is not carried out yet", what="auto")
+    check_carried_out(STRATEGIES, spec.selection.kind)
+    check_carried_out(METHODS, spec.method.objective)
+    check_carried_out(PROTOCOLS, spec.evaluation.protocol.kind)
+    spec = dataclasses.replace(
+        spec,
+        evaluation=dataclasses.replace(
+            spec.evaluation, judges=tuple(_pinned(judge, index) for index, judge in enumerate(spec.evaluation.judges))
+        ),
+    )
+    digests: dict[str, str] = {}
+    violations: list[FieldViolation] = []
+    for field, reference in _references(spec):
+        if reference in digests:
+            continue
+        try:
+            digests[reference] = resolver.resolve(reference).digest
+        except RepairError as error:
+            if error.code in (Code.UNAVAILABLE, Code.INTERNAL):
+                raise  # says nothing about the request
+            violations.append(FieldViolation(f"spec.{field}.reference", f"{error.reason}: {error.message}"))
+    if violations:
+        raise InvalidFields(violations)
+    return ResolvedSpec(spec, digests)
+
+
+def _pinned(judge: Judge, index: int) -> Judge:
+    match judge.kind:
+        case ProfanityJudge():
+            return dataclasses.replace(judge, digest=PROFANITY_DIGEST)
+        case HatesonarJudge(model=None):
+            return dataclasses.replace(judge, kind=HatesonarJudge(ModelRef(DEFAULT_HATESONAR)), digest="")
+        case DetoxifyJudge(model=None):
+            field = f"spec.evaluation.judges[{index}].detoxify.model"
+            raise InvalidFields([FieldViolation(field, "is required: no hub is assumed")])
+        case _:
+            return dataclasses.replace(judge, digest="")
+
+
+def _references(spec: RepairSpec) -> Iterator[tuple[str, str]]:
+    yield "model", spec.model.reference
+    if spec.encoder:
+        yield "encoder", spec.encoder.reference
+    if isinstance(spec.pool, PoolRows):
+        yield "pool_rows.rows", spec.pool.rows.reference
+    else:
+        yield "self_generated_pool.prompts", spec.pool.prompts.reference
+    yield "evaluation.prompts", spec.evaluation.prompts.reference
+    for index, corpus in enumerate(spec.evaluation.corpora):
+        yield f"evaluation.corpora[{index}].texts", corpus.texts.reference
+    for index, judge in enumerate(spec.evaluation.judges):
+        if not isinstance(judge.kind, ProfanityJudge) and judge.kind.model:
+            yield f"evaluation.judges[{index}].model", judge.kind.model.reference

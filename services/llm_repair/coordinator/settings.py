@@ -1,0 +1,45 @@
+"""Settings of the coordinator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from llm_repair.rpc.configuration import Configuration, ServiceSettings
+
+
+@dataclass(frozen=True)
+class CoordinatorSettings:
+    """What the coordinator needs to start."""
+
+    service: ServiceSettings
+    database: Path
+    """SQLite file of the job store."""
+    slots: int
+    """Executions at a time: one per accelerator, or one per machine without any."""
+    lease_s: float
+    """A repair whose coordinator is silent for so long is taken over."""
+    addresses: Mapping[str, str]
+    """`host:port` of selection, trainer and evaluation."""
+
+
+def read_settings(configuration: Configuration) -> CoordinatorSettings:
+    """Reads `[coordinator]`, the addresses of the other services, and the shared sections."""
+    section = configuration.section("coordinator")
+    settings = CoordinatorSettings(
+        service=configuration.service("coordinator", section),
+        database=Path(section.need("database")),
+        slots=section.get("slots", 1),
+        lease_s=section.get("lease_s", 15.0),
+        addresses={name: _address(configuration, name) for name in ("selection", "trainer", "evaluation")},
+    )
+    section.get("address", "")
+    section.refuse_unknown()
+    return settings
+
+
+def _address(configuration: Configuration, service: str) -> str:
+    """Returns where a service is dialled: its `address`, or where it listens on this machine."""
+    section = configuration.section(service)
+    return section.get("address", "") or section.need("listen")

@@ -1,0 +1,31 @@
+"""Requests of the evaluation service as domain steps.
+
+Raises `InvalidFields` with every violation at once, and `NotCarriedOut` for what the contract has and this
+version does not do yet.
+"""
+
+from __future__ import annotations
+
+from llm_repair.core.steps import BuildPoolStep, CompareStep, EvaluateStep, ReportStep
+from llm_repair.rpc.codec import decode
+from llm_repair.v1 import evaluation_pb2 as pb
+
+
+def build_pool_step(request: pb.BuildPoolRequest) -> BuildPoolStep:
+    """Returns the step that is asked for."""
+    return decode(request.step, BuildPoolStep)
+
+
+def evaluate_step(request: pb.EvaluateRequest) -> EvaluateStep:
+    """Returns the step that is asked for."""
+    return decode(request.step, EvaluateStep)
+
+
+def compare_step(request: pb.CompareRequest) -> CompareStep:
+    """Returns the step that is asked for."""
+    return decode(request.step, CompareStep)
+
+
+def report_step(request: pb.ReportRequest) -> ReportStep:
+    """Returns the step that is asked for."""
+    return decode(request.step, ReportStep)

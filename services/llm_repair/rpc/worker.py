@@ -1,0 +1,226 @@
+"""The worker: a child process that runs steps, one after another, until its parent goes.
+
+Started by `rpc.workers` as `python -m llm_repair.rpc.worker`. Jobs come as JSON lines on standard input, events
+leave as JSON lines on a pipe of their own, and whatever libraries print goes to standard error. torch is
+imported here and nowhere in the parent; a warm worker keeps it, and the last model, between steps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import ctypes
+import importlib
+import json
+import logging
+import os
+import queue
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from llm_repair.artifacts.store import ArtifactStore
+from llm_repair.core.errors import RepairError, StepCancelled
+from llm_repair.core.execution import Json, StepContext, StepOutput
+from llm_repair.core.results import output_to_json
+from llm_repair.core.steps import Step
+from llm_repair.rpc.errors import error_to_json, new_error_id
+from llm_repair.rpc.provenance import machine_provenance
+from llm_repair.rpc.step_messages import parse_step
+
+_log = logging.getLogger(__name__)
+_PR_SET_PDEATHSIG = 1
+_PROGRESS_EVERY_S = 1.0
+
+StepFunction = Callable[[Step, ArtifactStore, StepContext], StepOutput]
+
+
+def main() -> None:
+    """Runs jobs from standard input until it closes."""
+    options = _options()
+    _die_with(options.parent)
+    events = _Events(options.events_fd)
+    jobs = _Inbox()
+    store = ArtifactStore(options.store, project=options.project, cache_dir=options.cache_dir)
+    threading.Thread(target=jobs.read_forever, daemon=True).start()
+    while (job := jobs.next()) is not None:
+        _Attempt(job, options, store, events, jobs).run()
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--events-fd", type=int, required=True)
+    parser.add_argument("--parent", type=int, required=True)
+    parser.add_argument("--store", required=True)
+    parser.add_argument("--project", required=True)
+    parser.add_argument("--cache-dir", type=Path)
+    parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--heartbeat-s", type=float, required=True)
+    parser.add_argument("--allowed-root", type=Path, action="append", default=[])
+    parser.add_argument("--allowed-scheme", action="append", default=[])
+    return parser.parse_args()
+
+
+def _die_with(parent: int) -> None:
+    """Makes the kernel end this process with its parent, and checks that the parent is still there."""
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit("the parent ended before the worker had started")
+
+
+class _Events:
+    """Writes events to the parent, one JSON line each, from any thread."""
+
+    def __init__(self, fd: int) -> None:
+        self._pipe = os.fdopen(fd, "wb", buffering=0)
+        self._lock = threading.Lock()
+
+    def send(self, event: dict[str, Any]) -> None:
+        line = json.dumps(event, separators=(",", ":"), allow_nan=False).encode() + b"\n"
+        with self._lock:
+            self._pipe.write(line)
+
+
+class _Inbox:
+    """Reads the parent's lines: jobs are queued, a cancel sets a flag, and the end of input ends the process."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.Queue[dict[str, Any]] = queue.Queue()
+        self._running_key = ""
+        self.cancelled = threading.Event()
+
+    def read_forever(self) -> None:
+        for line in sys.stdin.buffer:
+            message = json.loads(line)
+            if "cancel" in message:
+                if message["cancel"] == self._running_key:
+                    self.cancelled.set()
+            else:
+                self._jobs.put(message)
+        # The parent is gone or wants no more: a step half done must not go on unseen.
+        os._exit(0)
+
+    def next(self) -> dict[str, Any] | None:
+        job = self._jobs.get()
+        self.cancelled.clear()
+        self._running_key = job["key"]
+        return job
+
+
+class _Attempt:
+    """One attempt at one step; also the `StepContext` that its code sees."""
+
+    def __init__(
+        self, job: dict[str, Any], options: argparse.Namespace, store: ArtifactStore, events: _Events, inbox: _Inbox
+    ) -> None:
+        self._job = job
+        self._store = store
+        self._events = events
+        self._inbox = inbox
+        self._heartbeat_s: float = options.heartbeat_s
+        self._tokens = 0
+        self._accelerator_s = 0.0
+        self._progress_sent_at = 0.0
+        self._stage = ""
+        self._ended = threading.Event()
+        self.key: str = job["key"]
+        self.attempt: str = job["attempt"]
+        self.threads: int = options.threads
+        self.allowed_roots: tuple[Path, ...] = tuple(options.allowed_root)
+        self.allowed_schemes: tuple[str, ...] = tuple(options.allowed_scheme)
+        self.workdir = Path(tempfile.mkdtemp(prefix=f"llm-repair-{self.key[:8]}-"))
+
+    def run(self) -> None:
+        """Runs the step and sends its outcome."""
+        _reset_peak_memory()
+        self._cpu_start, self._wall_start = _cpu_seconds(), time.monotonic()
+        beat = threading.Thread(target=self._beat, daemon=True)
+        beat.start()
+        try:
+            outcome = {"output": output_to_json(self._run_step()), "provenance": machine_provenance(self.threads)}
+        except RepairError as error:
+            outcome = {"error": error_to_json(error)}
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a defect ends the step, not the service; the log has the details
+            error_id = new_error_id()
+            sys.stderr.write(f"step {self.key} failed by a defect, error_id {error_id}\n{traceback.format_exc()}\n")
+            defect = RepairError(
+                f"{type(error).__name__} in step code; the service's log has the details under {error_id}.",
+                error_id=error_id,
+            )
+            outcome = {"error": error_to_json(defect)}
+        finally:
+            self._ended.set()
+            shutil.rmtree(self.workdir, ignore_errors=True)
+        self._events.send({"key": self.key, "ended": outcome, "usage": self._usage()})
+
+    def _run_step(self) -> StepOutput:
+        module, _, function = self._job["entry"].partition(":")
+        run: StepFunction = getattr(importlib.import_module(module), function)
+        step = parse_step(self._job["kind"], base64.b64decode(self._job["step"]))
+        return run(step, self._store, self)
+
+    # What step code may ask for (core.execution.StepContext).
+
+    def progress(self, done: float, total: float, unit: str, *, stage: str = "") -> None:
+        now = time.monotonic()
+        if stage == self._stage and now - self._progress_sent_at < _PROGRESS_EVERY_S and done < total:
+            return
+        self._progress_sent_at, self._stage = now, stage
+        self._events.send({"key": self.key, "progress": {"done": done, "total": total, "unit": unit, "stage": stage}})
+
+    def note(self, phrase: str, **fields: Json) -> None:
+        self._events.send({"key": self.key, "note": {"phrase": phrase, "fields": fields}})
+
+    def count(self, *, tokens: int = 0, accelerator_s: float = 0.0) -> None:
+        self._tokens += tokens
+        self._accelerator_s += accelerator_s
+
+    def raise_if_cancelled(self) -> None:
+        if self._inbox.cancelled.is_set():
+            raise StepCancelled
+
+    def _usage(self) -> dict[str, Any]:
+        return {
+            "wall_s": time.monotonic() - self._wall_start,
+            "cpu_s": _cpu_seconds() - self._cpu_start,
+            "accelerator_s": self._accelerator_s,
+            "peak_memory_bytes": _peak_memory_bytes(),
+            "tokens": self._tokens,
+            "written_bytes": 0,
+        }
+
+    def _beat(self) -> None:
+        while not self._ended.wait(self._heartbeat_s):
+            self._events.send({"key": self.key, "heartbeat": self._usage()})
+
+
+def _cpu_seconds() -> float:
+    own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
+    return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
+
+
+def _reset_peak_memory() -> None:
+    # A warm worker's peak would otherwise be that of its largest step so far.
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def _peak_memory_bytes() -> int:
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+
+if __name__ == "__main__":
+    # Libraries print; events have their own pipe.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    main()

@@ -1,0 +1,42 @@
+"""The contract's house rules: lint, comments, no drift of the stubs, reasons and errors in step."""
+
+import filecmp
+import subprocess
+import sys
+from pathlib import Path
+
+from llm_repair.core.errors import Code, leaves
+from llm_repair.v1 import error_reason_pb2
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+
+
+def test_protos_pass_lint_and_are_formatted() -> None:
+    for arguments in (["lint"], ["format", "--diff", "--exit-code"]):
+        done = subprocess.run([BIN / "buf", *arguments, "protos"], cwd=ROOT, capture_output=True, text=True)
+
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_stubs_do_not_drift_from_the_protos(tmp_path: Path) -> None:
+    subprocess.run(["make", "--silent", "stubs", f"STUBS={tmp_path}"], cwd=ROOT, check=True, capture_output=True)
+
+    committed, fresh = ROOT / "protos" / "gen" / "llm_repair" / "v1", tmp_path / "llm_repair" / "v1"
+    names = sorted(path.name for path in fresh.iterdir())
+
+    assert names == sorted(path.name for path in committed.iterdir() if path.suffix in {".py", ".pyi"})
+    assert filecmp.cmpfiles(committed, fresh, names, shallow=False)[1:] == ([], [])
+
+
+def test_every_reason_has_an_error_and_every_error_a_reason() -> None:
+    reasons = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()}
+
+    assert reasons - {"UNSPECIFIED", "INTERNAL"} == {leaf.reason for leaf in leaves() if leaf.reason != "SERVICE_UNREACHABLE"}
+
+
+def test_reasons_are_unique_and_codes_canonical() -> None:
+    reasons = [leaf.reason for leaf in leaves()]
+
+    assert len(set(reasons)) == len(reasons)
+    assert all(isinstance(leaf.code, Code) for leaf in leaves())
