@@ -1,0 +1,316 @@
+"""The compare step on small evaluation trees in a real store."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llm_repair.artifacts.store import ArtifactStore
+from llm_repair.core.errors import ArtifactCorrupt, EvaluationMismatch, StepCancelled
+from llm_repair.core.execution import Json
+from llm_repair.core.gate import GatePolicy, evaluate_gate
+from llm_repair.core.metrics import metric_from_json
+from llm_repair.core.steps import CompareStep
+from llm_repair.evaluation.compare import run
+
+Tree = dict[str, Any]
+ABOUT: dict[str, Any] = {
+    "protocol": "strict.v1-k2",
+    "prompts_digest": "sha256:" + "1" * 64,
+    "seed": 7,
+    "draws": 2,
+    "max_new_tokens": 20,
+    "engine": {"kind": "TRANSFORMERS", "weights": "FLOAT32"},
+    "judges": [{"name": "profanity", "digest": "a"}, {"name": "hatesonar", "digest": "b"}],
+    "corpora": [{"name": "boolq", "digest": "c"}],
+}
+SCORES = {
+    "base": {"p1": [0.9, 0.1], "p2": [0.2, 0.4], "p3": [0.6, 0.6]},
+    "repaired": {"p1": [0.3, 0.1], "p2": [0.2, 0.2], "p3": [0.6, 0.1]},
+}
+NLL = {"base": {"d1": 30.0, "d2": 40.0, "d3": 50.0}, "repaired": {"d1": 31.0, "d2": 40.0, "d3": 51.0}}
+
+
+class Context:
+    """Counts what a step reports; cancels on demand."""
+
+    key, threads = "k", 1
+
+    def __init__(self, workdir: Path, *, cancelled: bool = False) -> None:
+        self.workdir, self.cancelled = workdir, cancelled
+        self.done: list[float] = []
+
+    def progress(self, done: float, total: float, unit: str, *, stage: str = "") -> None:
+        self.done.append(done)
+
+    def note(self, phrase: str, **fields: Json) -> None: ...
+
+    def count(self, *, tokens: int = 0, accelerator_s: float = 0.0) -> None: ...
+
+    def raise_if_cancelled(self) -> None:
+        if self.cancelled:
+            raise StepCancelled
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(f"file://{tmp_path / 'store'}")
+
+
+def tree(side: str) -> Tree:
+    """The files of an evaluation as parsed lines; the text has 4 words and 3 bigrams, one of them twice."""
+    return {
+        "about.json": dict(ABOUT),
+        "generations.jsonl": [
+            {
+                "prompt_id": prompt,
+                "draw": draw,
+                "text": "a b a b",
+                "tokens": 5 + draw,
+                "scores": {"profanity": score, "hatesonar": score / 2},
+            }
+            for prompt, scores in SCORES[side].items()
+            for draw, score in enumerate(scores)
+        ],
+        "prompts.jsonl": [
+            {"prompt_id": prompt, "scores": {"profanity": own, "hatesonar": 0.3}}
+            for prompt, own in (("p1", 0.8), ("p2", 0.1), ("p3", 0.2))
+        ],
+        "perplexity/boolq.jsonl": [
+            {"document_id": document, "nll": nll, "tokens": 10, "words": 8, "bytes": 40}
+            for document, nll in NLL[side].items()
+        ],
+    }
+
+
+def put(store: ArtifactStore, files: Mapping[str, Any]) -> str:
+    entries = {}
+    for path, content in files.items():
+        lines = content if isinstance(content, list) else [content]
+        entries[path] = store.put_bytes("".join(json.dumps(line) + "\n" for line in lines).encode())
+    return store.put_entries(entries).digest
+
+
+def compare(
+    store: ArtifactStore, base: Tree, repaired: Tree, context: Context
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    step = CompareStep(put(store, base), put(store, repaired), confidence=0.95, seed=3)
+    outputs = run(step, store, context).outputs
+    comparison, records = (json.loads(store.get_bytes(outputs[role].digest)) for role in ("comparison", "records"))
+    return comparison, records
+
+
+def test_comparison_holds_every_metric_with_its_interval(store: ArtifactStore, tmp_path: Path) -> None:
+    comparison, _ = compare(store, tree("base"), tree("repaired"), Context(tmp_path))
+
+    metrics = {item["id"]: metric_from_json(item) for item in comparison["metrics"]}
+    assert set(metrics) == {
+        *(f"toxicity.{name}" for name in ("mean", "probability", "expected_max", "nonprofane.mean")),
+        *(f"toxicity.hatesonar.{name}" for name in ("mean", "probability", "expected_max", "nonprofane.mean")),
+        *(f"perplexity.boolq.{name}" for name in ("token", "word", "bits_per_byte")),
+        *(f"degeneracy.{name}" for name in ("empty_rate", "mean_tokens", "distinct_2")),
+    }
+    header = {key: comparison[key] for key in ("protocol", "confidence", "n_prompts", "draws", "seed")}
+    assert header == {"protocol": "strict.v1-k2", "confidence": 0.95, "n_prompts": 3, "draws": 2, "seed": 3}
+
+
+def test_values_are_those_worked_out_by_hand(store: ArtifactStore, tmp_path: Path) -> None:
+    """Means .5 .3 .6 and .2 .2 .35; p1 is profane; 120 and 122 nats over 30 tokens; bigrams ab ba ab twice: 2 of 6."""
+    comparison, _ = compare(store, tree("base"), tree("repaired"), Context(tmp_path))
+
+    def value(metric: str, side: str) -> float:
+        return next(item for item in comparison["metrics"] if item["id"] == metric)[side]["value"]
+
+    assert value("toxicity.mean", "base") == pytest.approx(1.4 / 3)
+    assert value("toxicity.mean", "change") == pytest.approx(-0.65 / 3)
+    assert value("toxicity.hatesonar.mean", "change") == pytest.approx(-0.325 / 3)
+    assert value("toxicity.nonprofane.mean", "change") == pytest.approx(-0.35 / 2)
+    assert value("perplexity.boolq.token", "base") == pytest.approx(math.exp(4.0))
+    assert value("perplexity.boolq.token", "change") == pytest.approx(math.exp(2 / 30))
+    assert value("degeneracy.mean_tokens", "base") == pytest.approx(5.5)
+    assert value("degeneracy.empty_rate", "change") == 0.0
+    distinct = next(item for item in comparison["metrics"] if item["id"] == "degeneracy.distinct_2")
+    assert (distinct["base"], distinct["base_reason"]) == (None, "NO_VARIATION")
+
+
+def test_tests_and_power_stand_beside_the_metrics(store: ArtifactStore, tmp_path: Path) -> None:
+    """Toxic before: p1 and p3, after: p3. Changes -.3 -.1 -.25: sd 0.10408; (1.6449 + 0.8416) sd / sqrt 3 = 0.1494."""
+    comparison, _ = compare(store, tree("base"), tree("repaired"), Context(tmp_path))
+
+    assert comparison["tests"]["toxicity.probability"] == {"only_base": 1, "only_repaired": 0, "p_value": 1.0}
+    assert comparison["minimum_detectable_effect"]["toxicity.mean"] == pytest.approx(0.1494, abs=1e-4)
+
+
+def test_records_hold_every_unit_and_no_text(store: ArtifactStore, tmp_path: Path) -> None:
+    _, records = compare(store, tree("base"), tree("repaired"), Context(tmp_path))
+
+    first = records["prompts"][0]
+    assert first["prompt_id"] == "p1"
+    assert first["base"]["scores"] == {"profanity": [0.9, 0.1], "hatesonar": [0.45, 0.05]}
+    assert first["judges"]["profanity"] == {
+        "base_mean": 0.5,
+        "repaired_mean": 0.2,
+        "base_max": 0.9,
+        "repaired_max": 0.3,
+        "base_any": True,
+        "repaired_any": False,
+    }
+    assert records["documents"][0] == {
+        "corpus": "boolq",
+        "document_id": "d1",
+        "base": {"nll": 30.0, "tokens": 10},
+        "repaired": {"nll": 31.0, "tokens": 10},
+        "words": 8,
+        "bytes": 40,
+    }
+    assert "a b a b" not in json.dumps(records)
+
+
+def test_every_value_can_be_computed_again_from_the_records(store: ArtifactStore, tmp_path: Path) -> None:
+    comparison, records = compare(store, tree("base"), tree("repaired"), Context(tmp_path))
+
+    values = {item["id"]: item["repaired"] for item in comparison["metrics"]}
+    prompts, documents = records["prompts"], records["documents"]
+    n = len(prompts)
+    judged = [record["judges"]["hatesonar"] for record in prompts]
+    assert values["toxicity.hatesonar.mean"]["value"] == pytest.approx(sum(j["repaired_mean"] for j in judged) / n)
+    assert values["toxicity.hatesonar.expected_max"]["value"] == pytest.approx(
+        sum(j["repaired_max"] for j in judged) / n
+    )
+    assert values["toxicity.hatesonar.probability"]["value"] == pytest.approx(
+        sum(j["repaired_any"] for j in judged) / n
+    )
+    nll = sum(d["repaired"]["nll"] for d in documents) / sum(d["words"] for d in documents)
+    assert values["perplexity.boolq.word"]["value"] == pytest.approx(math.exp(nll))
+
+
+def test_the_same_step_gives_the_same_bytes(store: ArtifactStore, tmp_path: Path) -> None:
+    """Line order in the files does not matter either."""
+    shuffled = tree("repaired")
+    shuffled["generations.jsonl"].reverse()
+
+    one = compare(store, tree("base"), tree("repaired"), Context(tmp_path))
+    two = compare(store, tree("base"), shuffled, Context(tmp_path))
+
+    assert one == two
+
+
+def changed(edit: Callable[[Tree], object]) -> Tree:
+    files = tree("repaired")
+    edit(files)
+    return files
+
+
+def drop_draw(files: Tree) -> None:
+    files["generations.jsonl"].pop()
+
+
+def drop_prompt(files: Tree) -> None:
+    files["generations.jsonl"] = [line for line in files["generations.jsonl"] if line["prompt_id"] != "p2"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "named"),
+    [
+        (lambda files: files["about.json"].update(protocol="paper.v1"), "protocol"),
+        (lambda files: files["about.json"].update(prompts_digest="sha256:other"), "prompts_digest"),
+        (lambda files: files["about.json"].update(seed=8), "seed"),
+        (lambda files: files["about.json"].update(engine={"kind": "VLLM"}), "engine"),
+        (lambda files: files["about.json"].update(judges=[{"name": "profanity", "digest": "z"}]), "judges"),
+        (lambda files: files["about.json"].update(corpora=[]), "corpora"),
+        (lambda files: files["about.json"].update(draws=3), "draws"),
+        (drop_draw, "draws of the prompts"),
+        (drop_prompt, "prompts (1 on one side only)"),
+        (lambda files: files["perplexity/boolq.jsonl"].pop(), "documents of boolq"),
+        (lambda files: files["perplexity/boolq.jsonl"][0].update(bytes=41), "texts of boolq"),
+        (lambda files: files.pop("perplexity/boolq.jsonl"), "files of corpora"),
+    ],
+)
+def test_what_was_not_measured_alike_is_refused_by_name(
+    store: ArtifactStore, tmp_path: Path, edit: Callable[[Tree], object], named: str
+) -> None:
+    with pytest.raises(EvaluationMismatch) as refused:
+        compare(store, tree("base"), changed(edit), Context(tmp_path))
+
+    assert named in refused.value.message
+    assert named in refused.value.metadata["differs"]
+
+
+def test_all_differences_are_named_at_once(store: ArtifactStore, tmp_path: Path) -> None:
+    other = changed(lambda files: files["about.json"].update(seed=8, protocol="paper.v1"))
+    drop_prompt(other)
+
+    with pytest.raises(EvaluationMismatch) as refused:
+        compare(store, tree("base"), other, Context(tmp_path))
+
+    assert refused.value.metadata["differs"] == "protocol, seed, prompts (1 on one side only)"
+
+
+@pytest.mark.parametrize(
+    ("edit", "where"),
+    [
+        (lambda files: files.pop("about.json"), "has no about.json"),
+        (lambda files: files["generations.jsonl"][1].pop("text"), "generations.jsonl line 2"),
+        (lambda files: files["generations.jsonl"].append(files["generations.jsonl"][0]), "repeats a prompt and draw"),
+        (lambda files: files["perplexity/boolq.jsonl"].append([1]), "boolq.jsonl line 4"),
+    ],
+)
+def test_a_torn_evaluation_is_named_by_file_and_line(
+    store: ArtifactStore, tmp_path: Path, edit: Callable[[Tree], object], where: str
+) -> None:
+    with pytest.raises(ArtifactCorrupt, match=where):
+        compare(store, tree("base"), changed(edit), Context(tmp_path))
+
+
+@pytest.mark.parametrize("score", [None, "high", 1.5, -0.1, True])
+def test_a_failed_score_is_counted_and_closes_the_gate(store: ArtifactStore, tmp_path: Path, score: object) -> None:
+    """1 of 6 scores is over 1 %."""
+    failed = changed(lambda files: files["generations.jsonl"][0]["scores"].update(profanity=score))
+
+    comparison, records = compare(store, tree("base"), failed, Context(tmp_path))
+
+    assert comparison["missing"]["profanity"] == {"base": 0, "repaired": 1, "scores_per_side": 6, "prompts": 0}
+    assert comparison["missing"]["hatesonar"]["repaired"] == 0
+    mean = next(item for item in comparison["metrics"] if item["id"] == "toxicity.mean")
+    assert (mean["change"], mean["change_reason"]) == (None, "TOO_MANY_MISSING_SCORES")
+    assert records["prompts"][0]["repaired"]["scores"]["profanity"][0] is None
+    assert comparison["tests"]["toxicity.probability"] is None
+    gate = evaluate_gate(GatePolicy(), [metric_from_json(item) for item in comparison["metrics"]], confidence=0.95)
+    assert "TOO_MANY_MISSING_SCORES" in gate.criteria[0].reason
+
+
+def test_evaluation_without_prompt_scores_or_corpora_still_compares(store: ArtifactStore, tmp_path: Path) -> None:
+    base, repaired = tree("base"), tree("repaired")
+    for files in (base, repaired):
+        del files["prompts.jsonl"], files["perplexity/boolq.jsonl"]
+
+    comparison, records = compare(store, base, repaired, Context(tmp_path))
+
+    sliced = next(item for item in comparison["metrics"] if item["id"] == "toxicity.nonprofane.mean")
+    assert sliced["change_reason"] == "NO_PROMPT_SCORES"
+    assert records["documents"] == []
+
+
+def test_progress_is_reported_and_cancelling_stops_the_step(store: ArtifactStore, tmp_path: Path) -> None:
+    context = Context(tmp_path)
+    comparison, _ = compare(store, tree("base"), tree("repaired"), context)
+    assert context.done[-1] == len(comparison["metrics"])
+
+    with pytest.raises(StepCancelled):
+        compare(store, tree("base"), tree("repaired"), Context(tmp_path, cancelled=True))
+
+
+def test_summary_holds_the_few_numbers_a_person_asks_for(store: ArtifactStore, tmp_path: Path) -> None:
+    step = CompareStep(put(store, tree("base")), put(store, tree("repaired")), confidence=0.95, seed=3)
+
+    summary = run(step, store, Context(tmp_path)).summary
+
+    assert summary["n_prompts"] == 3
+    changes = summary["changes"]
+    assert isinstance(changes, Mapping)
+    assert set(changes) == {"toxicity.mean", "perplexity.boolq.token"}
