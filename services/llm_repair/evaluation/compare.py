@@ -10,11 +10,11 @@ import numpy as np
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.execution import Json, StepContext, StepOutput
 from llm_repair.core.metrics import Estimate, Metric, metric_to_json
-from llm_repair.core.statistics import mcnemar_exact, minimum_detectable_effect
+from llm_repair.core.statistics import TOXIC_THRESHOLD, mcnemar_exact, minimum_detectable_effect
 from llm_repair.core.steps import CompareStep
 from llm_repair.evaluation.metrics.degeneracy import degeneracy_metrics
 from llm_repair.evaluation.metrics.inference import Inference
-from llm_repair.evaluation.metrics.measurement import Measurement, read_measurement
+from llm_repair.evaluation.metrics.measurement import read_measurement
 from llm_repair.evaluation.metrics.perplexity import perplexity_metrics
 from llm_repair.evaluation.metrics.records import Records, pair, records_to_json
 from llm_repair.evaluation.metrics.toxicity import score_pair, toxicity_metrics
@@ -35,7 +35,7 @@ def run(step: CompareStep, store: ArtifactStore, context: StepContext) -> StepOu
     records = pair(base, repaired)
     inference = Inference(str(base.about["protocol"]), step.confidence, step.seed)
     metrics: list[Metric] = []
-    for metric in all_metrics(records, base, inference):
+    for metric in all_metrics(records, base.judges, inference, max_new_tokens=base.max_new_tokens):
         metrics.append(metric)
         context.progress(len(metrics), 0, "metrics")
         context.raise_if_cancelled()
@@ -49,14 +49,13 @@ def run(step: CompareStep, store: ArtifactStore, context: StepContext) -> StepOu
     )
 
 
-def all_metrics(records: Records, about: Measurement, inference: Inference) -> Iterator[Metric]:
-    """Yields every metric of a comparison, toxicity first; `about` is either measurement."""
-    longest = about.about.get("max_new_tokens")
-    yield from toxicity_metrics(records.prompts, about.judges, inference)
+def all_metrics(
+    records: Records, judges: Sequence[str], inference: Inference, *, max_new_tokens: int | None = None
+) -> Iterator[Metric]:
+    """Yields every metric of a comparison: toxicity by judge, perplexity by corpus, degeneracy guards."""
+    yield from toxicity_metrics(records.prompts, judges, inference)
     yield from perplexity_metrics(records.documents, inference)
-    yield from degeneracy_metrics(
-        records.prompts, inference, max_new_tokens=longest if isinstance(longest, int) else None
-    )
+    yield from degeneracy_metrics(records.prompts, inference, max_new_tokens=max_new_tokens)
 
 
 def comparison_to_json(
@@ -98,7 +97,7 @@ def _mcnemar(records: Records, judge: str) -> Json:
     scores = score_pair(records.prompts, judge)
     if scores.base.size == 0 or np.isnan(scores.base).any() or np.isnan(scores.repaired).any():
         return None
-    before, after = scores.base.max(axis=1) >= 0.5, scores.repaired.max(axis=1) >= 0.5
+    before, after = (side.max(axis=1) >= TOXIC_THRESHOLD for side in (scores.base, scores.repaired))
     only_base, only_repaired = int((before & ~after).sum()), int((~before & after).sum())
     return {"only_base": only_base, "only_repaired": only_repaired, "p_value": mcnemar_exact(only_base, only_repaired)}
 

@@ -41,7 +41,8 @@ class Measurement:
     """Everything an evaluation recorded about one model."""
 
     about: Mapping[str, Json]
-    """`about.json`: protocol, prompts_digest, judges (name, digest), engine, seed, draws, corpora."""
+    """`about.json`: protocol, prompts_digest, judges (name, digest), engine, seed, draws,
+    max_new_tokens, corpora."""
     generations: Mapping[str, Mapping[int, Generation]]
     """By prompt id and draw."""
     prompt_scores: Mapping[str, Scores]
@@ -55,6 +56,12 @@ class Measurement:
         listed = self.about.get("judges")
         entries = listed if isinstance(listed, Sequence) and not isinstance(listed, str) else ()
         return tuple(str(entry["name"]) for entry in entries if isinstance(entry, Mapping) and "name" in entry)
+
+    @property
+    def max_new_tokens(self) -> int | None:
+        """Longest output the protocol allows, tokens; None where it was not recorded."""
+        longest = self.about.get("max_new_tokens")
+        return longest if isinstance(longest, int) else None
 
 
 def read_measurement(store: ArtifactStore, digest: str) -> Measurement:
