@@ -116,7 +116,9 @@ def test_namespace_portions_have_no_init_file() -> None:
 def test_no_file_is_named_after_nothing() -> None:
     forbidden = {"utils", "helpers", "common", "shared", "manager"}
 
-    named = [path for path in [*files(SERVICES), *files(CLIENTS)] if path.stem in forbidden or path.parent.name in forbidden]
+    named = [
+        path for path in [*files(SERVICES), *files(CLIENTS)] if path.stem in forbidden or path.parent.name in forbidden
+    ]
 
     assert named == []
 

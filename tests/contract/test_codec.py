@@ -68,7 +68,10 @@ def test_dataclass_and_message_mirror_each_other(domain: type, message: Any) -> 
 def test_a_step_survives_the_wire_with_its_key() -> None:
     step = steps.SelectStep("sha256:a", SelectionStrategy(SapsStrategy(clusters=7)), Budget(FractionBudget(0.25)), 3)
 
-    back = decode(selection_pb2.SelectStep.FromString(encode(step, selection_pb2.SelectStep).SerializeToString()), steps.SelectStep)
+    back = decode(
+        selection_pb2.SelectStep.FromString(encode(step, selection_pb2.SelectStep).SerializeToString()),
+        steps.SelectStep,
+    )
 
     assert back == step
     assert steps.step_key(back) == steps.step_key(step)
@@ -76,7 +79,9 @@ def test_a_step_survives_the_wire_with_its_key() -> None:
 
 def test_unset_fields_take_the_domain_default_and_set_zeros_do_not() -> None:
     unset = decode(selection_pb2.SelectionStrategy(saps=selection_pb2.SapsStrategy()), SelectionStrategy)
-    zero = decode(selection_pb2.SelectionStrategy(saps=selection_pb2.SapsStrategy(boundary_fraction=0)), SelectionStrategy)
+    zero = decode(
+        selection_pb2.SelectionStrategy(saps=selection_pb2.SapsStrategy(boundary_fraction=0)), SelectionStrategy
+    )
 
     assert unset.kind == SapsStrategy()
     assert isinstance(zero.kind, SapsStrategy)

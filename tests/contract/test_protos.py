@@ -32,7 +32,9 @@ def test_stubs_do_not_drift_from_the_protos(tmp_path: Path) -> None:
 def test_every_reason_has_an_error_and_every_error_a_reason() -> None:
     reasons = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()}
 
-    assert reasons - {"UNSPECIFIED", "INTERNAL"} == {leaf.reason for leaf in leaves() if leaf.reason != "SERVICE_UNREACHABLE"}
+    assert reasons - {"UNSPECIFIED", "INTERNAL"} == {
+        leaf.reason for leaf in leaves() if leaf.reason != "SERVICE_UNREACHABLE"
+    }
 
 
 def test_reasons_are_unique_and_codes_canonical() -> None:

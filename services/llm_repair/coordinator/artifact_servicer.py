@@ -50,10 +50,12 @@ class ArtifactServicer(grpc_pb.ArtifactServiceServicer):
             yield pb.DownloadBlobResponse(offset=offset, data=data, running_sha256=digest.hexdigest())
             offset += len(data)
 
-    async def UploadBlob(self, request: AsyncIterator[pb.UploadBlobRequest], context: object) -> pb.UploadBlobResponse:
+    async def UploadBlob(
+        self, request_iterator: AsyncIterator[pb.UploadBlobRequest], context: object
+    ) -> pb.UploadBlobResponse:
         with tempfile.NamedTemporaryFile() as spool:
             expected = ""
-            async for chunk in request:
+            async for chunk in request_iterator:
                 if len(chunk.data) > _CHUNK_BYTES:
                     raise InvalidFields([FieldViolation("data", "has more than 1 MiB")])
                 expected = expected or chunk.expected_digest

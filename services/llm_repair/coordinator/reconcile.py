@@ -13,7 +13,7 @@ import json
 import logging
 import uuid
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from datetime import UTC, datetime
 from typing import Final
 
@@ -163,7 +163,7 @@ class Reconciler:
             await self._execute(name, fence, first, record.step(first.name))
 
     @contextlib.asynccontextmanager
-    async def _slot(self, name: str) -> AsyncIterator[None]:
+    async def _slot(self, name: str) -> AsyncGenerator[None]:
         """Holds a slot; a repair that is cancelled while it waits for one does not wait on."""
         acquiring = asyncio.create_task(self._slots.acquire())
         cancelled = asyncio.create_task(self._cancels[name].wait())

@@ -43,15 +43,14 @@ class StepRecord:
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> StepRecord:
         """Inverse of `to_json`."""
-        return StepRecord(
-            **{
-                **value,
-                "state": StepState[value["state"]],
-                "usage": Usage(**value["usage"]),
-                "outputs": {role: Artifact(**artifact) for role, artifact in value["outputs"].items()},
-                "notes": tuple(value["notes"]),
-            }
-        )
+        fields: dict[str, Any] = {
+            **value,
+            "state": StepState[value["state"]],
+            "usage": Usage(**value["usage"]),
+            "outputs": {role: Artifact(**artifact) for role, artifact in value["outputs"].items()},
+            "notes": tuple(value["notes"]),
+        }
+        return StepRecord(**fields)
 
 
 @dataclass(frozen=True)

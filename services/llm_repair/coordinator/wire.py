@@ -83,7 +83,7 @@ def repair(record: RepairRecord, progress: Mapping[str, Progress] | None = None)
     message = pb.Repair(
         name=record.name,
         spec=encode(record.spec, pb.RepairSpec),
-        state=pb.RepairState.Value(f"REPAIR_STATE_{record.state.name}"),
+        state=f"REPAIR_STATE_{record.state.name}",
         verdict=_verdict(record.verdict),
         steps=[step(entry, (progress or {}).get(entry.name)) for entry in record.steps],
         create_time=_time(record.created),
@@ -110,7 +110,7 @@ def step(record: StepRecord, progress: Progress | None = None) -> pb.Step:
         name=record.name,
         kind=record.kind,
         key=record.key,
-        state=pb.StepState.Value(f"STEP_STATE_{record.state.name}"),
+        state=f"STEP_STATE_{record.state.name}",
         attempts=record.attempts,
         reused=record.reused,
         usage=encode(record.usage, types_pb2.Usage),
@@ -130,8 +130,8 @@ def event(record: EventRecord) -> pb.RepairEvent:
     payload = record.payload
     match record.kind:
         case "state_changed":
-            message.state_changed.state = pb.RepairState.Value(f"REPAIR_STATE_{payload['state']}")
-            message.state_changed.verdict = _verdict(payload.get("verdict", ""))
+            state, verdict = f"REPAIR_STATE_{payload['state']}", _verdict(payload.get("verdict", ""))
+            message.state_changed.CopyFrom(pb.StateChanged(state=state, verdict=verdict))
             if payload.get("error"):
                 message.state_changed.error.CopyFrom(_failure(payload["error"]))
         case "step_changed":
@@ -199,8 +199,8 @@ def _metric(value: Metric) -> types_pb2.Metric:
         base=_quantity(value.base),
         repaired=_quantity(value.repaired),
         change=_quantity(value.change),
-        change_kind=types_pb2.ChangeKind.Value(f"CHANGE_KIND_{value.change_kind.name}"),
-        direction=types_pb2.Direction.Value(f"DIRECTION_{value.direction.name}"),
+        change_kind=f"CHANGE_KIND_{value.change_kind.name}",
+        direction=f"DIRECTION_{value.direction.name}",
         judge=value.judge,
         gating=value.gating,
     )
@@ -212,8 +212,8 @@ def _quantity(value: Estimate | Missing) -> types_pb2.Quantity:
     return types_pb2.Quantity(estimate=encode(value, types_pb2.Estimate))
 
 
-def _verdict(name: str) -> pb.Verdict:
-    return pb.Verdict.Value(f"VERDICT_{Verdict[name].name}") if name else pb.VERDICT_UNSPECIFIED
+def _verdict(name: str) -> str:
+    return f"VERDICT_{Verdict[name].name}" if name else "VERDICT_UNSPECIFIED"
 
 
 def _failure(error: Mapping[str, Any]) -> types_pb2.Failure:

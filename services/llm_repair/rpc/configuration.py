@@ -9,7 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from llm_repair.core.errors import FieldViolation, InvalidFields
 
@@ -27,12 +27,12 @@ class Section:
     def get(self, key: str, default: T) -> T:
         """Returns the value of `key`, which must have the type of `default`."""
         self._read.add(key)
-        value = self._values.get(key, default)
+        value: Any = self._values.get(key, default)
         if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
         if type(value) is not type(default):
             raise InvalidFields([FieldViolation(f"{self._name}.{key}", f"must be {type(default).__name__}")])
-        return value
+        return cast(T, value)
 
     def need(self, key: str) -> str:
         """Returns the text of `key`, which must be there and not be empty."""
@@ -44,10 +44,10 @@ class Section:
     def texts(self, key: str) -> tuple[str, ...]:
         """Returns the list of texts at `key`; empty if absent."""
         self._read.add(key)
-        value = self._values.get(key, [])
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):  # pyright: ignore[reportUnknownVariableType]
+        value: list[Any] = self._values.get(key, [])
+        if type(value) is not list or any(type(item) is not str for item in value):
             raise InvalidFields([FieldViolation(f"{self._name}.{key}", "must be a list of texts")])
-        return tuple(value)  # pyright: ignore[reportUnknownArgumentType]
+        return tuple(value)
 
     def refuse_unknown(self) -> None:
         """Raises when the section has keys that nobody read."""

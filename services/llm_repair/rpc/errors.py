@@ -1,5 +1,9 @@
 """Turns domain errors into gRPC statuses and back, with exactly one `ErrorInfo` each."""
 
+# googleapis-common-protos and grpc_status publish no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportUnknownParameterType=false
+
 from __future__ import annotations
 
 import uuid
@@ -89,7 +93,7 @@ def is_retriable(error: RepairError) -> bool:
     return error.code in (Code.UNAVAILABLE, Code.ABORTED)
 
 
-def _violations(status: status_pb2.Status) -> list[FieldViolation]:
+def _violations(status: Any) -> list[FieldViolation]:
     bad = error_details_pb2.BadRequest()
     for detail in status.details:
         if detail.Is(bad.DESCRIPTOR):

@@ -192,9 +192,10 @@ class _Execution:
 
     async def follow(self, heartbeat_s: float) -> AsyncIterator[execution_pb2.ExecutionEvent]:
         """Streams events until the end; raises the error of a failed execution."""
-        yield messages.started(self.key, self.attempt, self._start_time, attached=self._followed_before)
-        self._followed_before = True
-        shown_notes, shown_progress = 0, None
+        attached, self._followed_before = self._followed_before, True
+        yield messages.started(self.key, self.attempt, self._start_time, attached=attached)
+        shown_notes = 0
+        shown_progress: Progress | None = None
         while self._result is None and self._error is None:
             changed = self._changed
             for note in self._notes[shown_notes:]:

@@ -1,5 +1,9 @@
 """Builds and runs the server of a service: interceptors, health, reflection, metrics, graceful stop."""
 
+# grpc_health and grpc_reflection publish no types.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownArgumentType=false, reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import asyncio

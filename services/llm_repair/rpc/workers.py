@@ -47,6 +47,7 @@ class WorkerPool:
         self._settings = settings
         self._idle: list[_Worker] = []
         self._busy: dict[str, _Worker] = {}
+        self._ending: set[asyncio.Task[None]] = set()
 
     async def run(self, step: Step, key: str, attempt: str, entry: str, on_event: OnEvent) -> Outcome:
         """Runs a step to its end.
@@ -59,7 +60,7 @@ class WorkerPool:
         try:
             outcome = await worker.run(step, key, attempt, entry, on_event)
         except BaseException:
-            worker.kill()
+            self._end(worker)
             raise
         finally:
             del self._busy[key]
@@ -75,8 +76,9 @@ class WorkerPool:
     async def close(self) -> None:
         """Ends all workers; running steps are lost and will be executed again."""
         for worker in [*self._idle, *self._busy.values()]:
-            worker.kill()
+            self._end(worker)
         self._idle.clear()
+        await asyncio.gather(*self._ending)
 
     async def _acquire(self) -> _Worker:
         while self._idle:
@@ -89,15 +91,26 @@ class WorkerPool:
     def _retire(self, worker: _Worker) -> None:
         if worker in self._idle:
             self._idle.remove(worker)
-            worker.kill()
+            self._end(worker)
+
+    def _end(self, worker: _Worker) -> None:
+        ending = asyncio.get_running_loop().create_task(worker.end())
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)
 
 
 class _Worker:
     """One worker process."""
 
-    def __init__(self, process: asyncio.subprocess.Process, events: asyncio.StreamReader) -> None:
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        events: asyncio.StreamReader,
+        pipe: asyncio.ReadTransport,
+    ) -> None:
         self._process = process
         self._events = events
+        self._pipe = pipe
         self._idle_timer: asyncio.TimerHandle | None = None
         self._kill_timer: asyncio.TimerHandle | None = None
 
@@ -119,11 +132,11 @@ class _Worker:
             os.close(write_fd)
         reader = asyncio.StreamReader(limit=_MAX_LINE_BYTES)
         loop = asyncio.get_running_loop()
-        await loop.connect_read_pipe(
+        pipe, _ = await loop.connect_read_pipe(
             lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(read_fd, "rb", buffering=0)
         )
         _log.info("worker started", extra={"fields": {"pid": process.pid}})
-        return _Worker(process, reader)
+        return _Worker(process, reader, pipe)
 
     @property
     def is_alive(self) -> bool:
@@ -167,6 +180,14 @@ class _Worker:
         self.wake()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
+
+    async def end(self) -> None:
+        """Kills the process and what it started, and waits until it is gone."""
+        self.kill()
+        if self._process.stdin:
+            self._process.stdin.close()
+        await self._process.wait()
+        self._pipe.close()
 
     def _send(self, message: dict[str, Any]) -> None:
         if self._process.stdin is None or self._process.stdin.is_closing():

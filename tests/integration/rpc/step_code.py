@@ -1,0 +1,38 @@
+"""Step code for tests of the execution machinery; imported by real worker processes."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+from llm_repair.artifacts.store import ArtifactStore
+from llm_repair.core.errors import DatasetInvalid
+from llm_repair.core.execution import StepContext, StepOutput
+from llm_repair.core.steps import EmbedStep, ReportStep
+
+
+def count_to_ten(step: EmbedStep, store: ArtifactStore, context: StepContext) -> StepOutput:
+    """Counts slowly; leaves a line in the file named by `pool_digest` for each time it is run."""
+    with Path(step.pool_digest).open("a") as log:
+        log.write(f"{os.getpid()}\n")
+    for done in range(10):
+        context.raise_if_cancelled()
+        context.progress(done + 1, 10, "counts")
+        time.sleep(0.1)
+    context.note("counted", to=10)
+    context.count(tokens=10)
+    return StepOutput({"embeddings": store.put_bytes(b"ten")}, {"counted": 10})
+
+
+def misbehave(step: ReportStep, store: ArtifactStore, context: StepContext) -> StepOutput:
+    """Does what `dossier_digest` says."""
+    match step.dossier_digest:
+        case "refuse":
+            raise DatasetInvalid("three rows are bad", bad_rows=3)
+        case "defect":
+            raise ZeroDivisionError("secret row text")
+        case "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        case "ignore cancel":
+            time.sleep(600)
+    return StepOutput({"report": store.put_bytes(b"fine")})

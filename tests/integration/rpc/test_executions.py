@@ -1,0 +1,174 @@
+"""Executions with real worker processes: attach, commit, cancel, loss of a worker."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from llm_repair.artifacts.store import ArtifactStore
+from llm_repair.core.errors import DatasetInvalid, ExecutionNotFound, RepairError, StepCancelled, WorkerLost
+from llm_repair.core.selection import TextView
+from llm_repair.core.steps import EmbedStep, ReportStep, step_key
+from llm_repair.rpc import workers as workers_module
+from llm_repair.rpc.configuration import Configuration, ServiceSettings
+from llm_repair.rpc.executions import Executions
+from llm_repair.rpc.workers import WorkerPool
+from llm_repair.v1 import execution_pb2
+from prometheus_client import CollectorRegistry, generate_latest
+
+ENTRIES = {"embed": "step_code:count_to_ten", "report": "step_code:misbehave"}
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceSettings:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
+    configuration = Configuration(
+        {
+            "store": {"url": f"file://{tmp_path}/store"},
+            "auth": {"insecure": True},
+            "workers": {"threads": 1, "heartbeat_s": 0.3},
+            "evaluation": {"listen": "127.0.0.1:1"},
+        }
+    )
+    return configuration.service("evaluation", configuration.section("evaluation"))
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    return CollectorRegistry()
+
+
+@pytest.fixture
+async def executions(settings: ServiceSettings, registry: CollectorRegistry) -> AsyncIterator[Executions]:
+    made = Executions(ArtifactStore(settings.store.url), WorkerPool(settings), ENTRIES, registry, heartbeat_s=0.3)
+    yield made
+    await made.close()
+
+
+def counting(log: Path) -> EmbedStep:
+    return EmbedStep(str(log), "encoder", TextView.PROMPT)
+
+
+async def events_of(executions: Executions, step: EmbedStep | ReportStep) -> list[execution_pb2.ExecutionEvent]:
+    return [event async for event in executions.execute(step)]
+
+
+def kinds(events: list[execution_pb2.ExecutionEvent]) -> list[str]:
+    return [str(event.WhichOneof("event")) for event in events]
+
+
+async def test_a_stream_starts_tells_and_ends_with_the_committed_result(executions: Executions, tmp_path: Path) -> None:
+    events = await events_of(executions, counting(tmp_path / "log"))
+
+    seen = kinds(events)
+    assert seen[0] == "started"
+    assert seen[-1] == "committed"
+    assert {"progress", "note", "heartbeat"} <= set(seen)
+    result = events[-1].committed
+    assert result.summary_json == '{"counted": 10}'
+    assert result.usage.tokens == 10
+    assert result.usage.wall_s >= 1.0
+    assert set(result.outputs) == {"embeddings"}
+
+
+async def test_a_committed_step_is_answered_at_once_and_not_run_again(executions: Executions, tmp_path: Path) -> None:
+    step = counting(tmp_path / "log")
+    await events_of(executions, step)
+
+    again = await events_of(executions, step)
+
+    assert kinds(again) == ["committed"]
+    assert len((tmp_path / "log").read_text().splitlines()) == 1
+
+
+async def test_a_second_caller_attaches_to_the_running_execution(executions: Executions, tmp_path: Path) -> None:
+    step = counting(tmp_path / "log")
+
+    first, second = await asyncio.gather(events_of(executions, step), events_of(executions, step))
+
+    assert first[-1].committed == second[-1].committed
+    assert {first[0].started.attached, second[0].started.attached} == {False, True}
+    assert len((tmp_path / "log").read_text().splitlines()) == 1
+
+
+async def test_a_caller_that_goes_away_cancels_nothing(executions: Executions, tmp_path: Path) -> None:
+    step = counting(tmp_path / "log")
+    async for _ in executions.execute(step):
+        break
+
+    events = await events_of(executions, step)
+
+    assert events[0].started.attached
+    assert events[-1].WhichOneof("event") == "committed"
+    assert len((tmp_path / "log").read_text().splitlines()) == 1
+
+
+async def test_steps_share_a_warm_worker(executions: Executions, tmp_path: Path) -> None:
+    await events_of(executions, counting(tmp_path / "one"))
+    await events_of(executions, counting(tmp_path / "two"))
+
+    assert (tmp_path / "one").read_text() == (tmp_path / "two").read_text()
+
+
+async def test_a_cancelled_step_stops_commits_nothing_and_can_be_run_again(
+    executions: Executions, tmp_path: Path
+) -> None:
+    step = counting(tmp_path / "log")
+    with pytest.raises(StepCancelled):
+        async for event in executions.execute(step):
+            if event.WhichOneof("event") == "progress":
+                executions.cancel(step_key(step))
+
+    events = await events_of(executions, step)
+
+    assert events[-1].WhichOneof("event") == "committed"
+
+
+async def test_a_worker_that_ignores_a_cancel_is_killed(
+    executions: Executions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers_module, "_CANCEL_GRACE_S", 0.3)
+    step = ReportStep("ignore cancel")
+
+    with pytest.raises(WorkerLost):
+        async for event in executions.execute(step):
+            if event.WhichOneof("event") == "heartbeat":
+                executions.cancel(step_key(step))
+
+
+async def test_cancelling_what_does_not_run_is_an_error(executions: Executions) -> None:
+    with pytest.raises(ExecutionNotFound):
+        executions.cancel("0" * 64)
+
+
+async def test_an_error_of_the_domain_reaches_the_caller_whole(executions: Executions) -> None:
+    with pytest.raises(DatasetInvalid) as caught:
+        await events_of(executions, ReportStep("refuse"))
+
+    assert caught.value.metadata == {"bad_rows": "3"}
+    assert caught.value.message == "three rows are bad"
+
+
+async def test_a_defect_fails_the_step_without_quoting_what_it_said(executions: Executions) -> None:
+    with pytest.raises(RepairError) as caught:
+        await events_of(executions, ReportStep("defect"))
+
+    assert caught.value.reason == "INTERNAL"
+    assert "ZeroDivisionError" in caught.value.message
+    assert "secret" not in caught.value.message
+
+
+async def test_a_lost_worker_is_told_and_the_service_goes_on(
+    executions: Executions, registry: CollectorRegistry
+) -> None:
+    with pytest.raises(WorkerLost):
+        await events_of(executions, ReportStep("die"))
+
+    events = await events_of(executions, ReportStep("behave"))
+
+    assert events[-1].WhichOneof("event") == "committed"
+    metrics = generate_latest(registry).decode()
+    assert 'llm_repair_executions_total{kind="report",outcome="failed"} 1.0' in metrics
+    assert 'llm_repair_executions_total{kind="report",outcome="committed"} 1.0' in metrics
