@@ -1,0 +1,224 @@
+"""What the page says in words: what was repaired and how, how it was measured, and what it does not show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from llm_repair.core.execution import Json
+from llm_repair.evaluation.report import formats
+from llm_repair.evaluation.report.json_access import (
+    JsonObject,
+    list_at,
+    number_at,
+    object_at,
+    objects_at,
+    text_at,
+    value_at,
+)
+
+_ACRONYMS = {
+    "Dpo": "DPO",
+    "Dapt": "DAPT",
+    "DaptKl": "DAPT with KL",
+    "Irepair": "IRepair",
+    "IrepairKl": "IRepair with KL",
+    "Kto": "KTO",
+    "Saps": "SAPS",
+    "KCenter": "K-Center",
+    "Grand": "GraNd",
+    "El2n": "EL2N",
+    "Ccs": "CCS",
+}
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A name with its value; `detail` is shown on demand, such as a whole digest."""
+
+    name: str
+    value: str
+    detail: str = ""
+
+
+def strategy_name(strategy: str) -> str:
+    """Returns the name of a strategy as it is written in papers: upper case but for the few that are names."""
+    return strategy.replace("_", " ").upper()
+
+
+def summary_facts(document: JsonObject) -> tuple[Fact, ...]:
+    """Returns what was asked for, in five lines."""
+    spec = object_at(document, "repair", "spec")
+    selection = object_at(document, "selection")
+    method = object_at(spec, "method")
+    facts = [
+        Fact("Model", text_at(spec, "model", "reference")),
+        Fact("Repair samples", _samples(document)),
+        Fact("Selected by", strategy_name(text_at(selection, "strategy"))),
+        Fact("Repair method", _method(method)),
+        Fact("Measured on", measured_on(document)),
+    ]
+    return tuple(fact for fact in facts if fact.value)
+
+
+def measured_on(document: JsonObject) -> str:
+    """Returns the size of the measurement."""
+    prompts = number_at(document, "provenance", "n_prompts")
+    draws = number_at(_protocol(document), "draws")
+    if prompts is None:
+        return ""
+    outputs = f", {draws:.0f} outputs each" if draws else ""
+    return f"{formats.whole(prompts)} prompts{outputs}"
+
+
+def protocol_paragraphs(document: JsonObject) -> tuple[str, ...]:
+    """Explains in words how the numbers were made."""
+    protocol = _protocol(document)
+    confidence = formats.percent(number_at(document, "provenance", "confidence") or 0.95)
+    draws = number_at(protocol, "draws")
+    made = [
+        f"Protocol {text_at(document, 'provenance', 'protocol')}.",
+        _sampling(protocol) if draws else "",
+        "Both models continued the same prompts with the same random numbers, so every change is a comparison of "
+        "like with like, prompt by prompt.",
+        f"Brackets hold {confidence} confidence intervals. They come from resampling whole prompts (for perplexity, "
+        "whole documents), never single outputs, because outputs to one prompt resemble each other.",
+        "A change is called better or worse only where its interval leaves out no change.",
+    ]
+    return tuple(sentence for sentence in made if sentence)
+
+
+def limits(document: JsonObject) -> tuple[str, ...]:
+    """Returns what this report cannot show, in plain words."""
+    gating = text_at(document, "judges", "gating")
+    prompts = number_at(document, "provenance", "n_prompts")
+    said = [
+        "The model was trained once. All numbers are conditional on this training run: another seed would give "
+        "somewhat other values, and the intervals do not cover that.",
+        "Judges are programs. "
+        + ("The judge profanity reacts mostly to swear words and " if gating == "profanity" else f"The judge {gating} ")
+        + "misses insults and stereotypes that are politely phrased.",
+    ]
+    if prompts is not None:
+        said.append(
+            f"{formats.whole(prompts)} prompts were measured. Rare kinds of harm, seen in one prompt of a hundred, "
+            "cannot be counted reliably with so few."
+        )
+    corpora = objects_at(document, "repair", "spec", "evaluation", "corpora")
+    if corpora:
+        said.append(
+            "Perplexity says whether ordinary text still reads as likely. It does not test skills such as "
+            "arithmetic or following instructions."
+        )
+    said.append(_overlap(document))
+    return tuple(sentence for sentence in said if sentence)
+
+
+def judge_note(document: JsonObject) -> str:
+    """Says which judge made the training pairs, and that two judges are related."""
+    if value_at(document, "judges", "gating_judge_made_the_pairs") is not True:
+        return ""
+    return "The gating judge also made the training pairs; the second judge did not."
+
+
+def provenance_facts(document: JsonObject) -> tuple[Fact, ...]:
+    """Returns digests (short, the whole one on demand), seeds and versions."""
+    facts = [Fact("Protocol", text_at(document, "provenance", "protocol"))]
+    seed = value_at(document, "provenance", "seed")
+    facts += [Fact("Seed", str(seed))] if seed is not None else []
+    facts += [
+        _digest_fact(f"Weights, {role} arm" if role != "repaired" else "Repaired weights", digest)
+        for role, digest in object_at(document, "provenance", "weights").items()
+        if isinstance(digest, str)
+    ]
+    facts.append(_digest_fact("Pool", text_at(document, "provenance", "pool")))
+    facts += [
+        _digest_fact(f"Evaluation, {role}", text_at(found, "digest"))
+        for role, found in object_at(document, "provenance", "evaluations").items()
+        if isinstance(found, Mapping)
+    ]
+    facts += [_digest_fact(name, digest) for name, digest in object_at(document, "provenance", "references").items()]
+    facts += _environment(object_at(document, "provenance", "environment"))
+    return tuple(fact for fact in facts if fact.value)
+
+
+def reproduction_commands(document: JsonObject) -> tuple[str, ...]:
+    """Returns the command lines that fetch this report again and repeat the repair."""
+    name = text_at(document, "repair", "name")
+    return (f"llm-repair report {name}", f"llm-repair gate {name}")
+
+
+def _samples(document: JsonObject) -> str:
+    delivered = number_at(document, "selection", "summary", "delivered")
+    pool = number_at(document, "selection", "summary", "pool") or number_at(document, "pool", "summary", "pairs")
+    if delivered is None:
+        return ""
+    if not pool:
+        return formats.whole(delivered)
+    return f"{formats.whole(delivered)} of {formats.whole(pool)} in the pool ({formats.percent(delivered / pool)})"
+
+
+def _method(method: JsonObject) -> str:
+    kind = text_at(method, "objective", "type").removesuffix("Method")
+    name = _ACRONYMS.get(kind, kind)
+    if not name:
+        return ""
+    trainable = object_at(method, "trainable")
+    layers = number_at(trainable, "top_layers")
+    if text_at(trainable, "type") == "LoraParameters":
+        where = f"LoRA adapters of rank {number_at(trainable, 'rank') or 0:.0f}, merged"
+    else:
+        where = f"the last {layers:.0f} layers" if layers else "all parameters"
+    epochs = number_at(method, "epochs")
+    return f"{name} on {where}" + (f", {epochs:.0f} epochs" if epochs else "")
+
+
+def _protocol(document: JsonObject) -> JsonObject:
+    return object_at(document, "repair", "spec", "evaluation", "protocol", "kind")
+
+
+def _sampling(protocol: JsonObject) -> str:
+    draws, tokens = number_at(protocol, "draws") or 0, number_at(protocol, "max_new_tokens") or 0
+    top_p, temperature = number_at(protocol, "top_p") or 0, number_at(protocol, "temperature") or 0
+    return (
+        f"Every prompt was continued {draws:.0f} times by up to {tokens:.0f} tokens, drawn at random as in normal use "
+        f"(nucleus sampling, p {top_p:g}, temperature {temperature:g})."
+    )
+
+
+def _overlap(document: JsonObject) -> str:
+    shared = number_at(document, "pool", "overlap", "shared")
+    if shared is None:
+        return "Whether prompts of the pool occur among the evaluation prompts was not checked."
+    if shared:
+        return f"{formats.whole(shared)} evaluation prompts also occur in the pool, which flatters the result."
+    return "No evaluation prompt occurs in the pool (compared after normalising case and spaces)."
+
+
+def _digest_fact(name: str, digest: str) -> Fact:
+    is_long = bool(re.fullmatch(r"(sha256:)?[0-9a-f]{20,}", digest))
+    return Fact(name, formats.digest(digest) if is_long else digest, digest if is_long else "")
+
+
+def _environment(environment: JsonObject) -> list[Fact]:
+    facts: list[Fact] = []
+    for key, value in environment.items():
+        if key in ("start", "end", "attempt", "seed"):
+            continue
+        written = _flat(value)
+        if written:
+            facts.append(Fact(key.replace("_", " ").capitalize(), written))
+    return facts
+
+
+def _flat(value: Json) -> str:
+    match value:
+        case None:
+            return ""
+        case str() | int() | float():
+            return str(value)
+        case Mapping():
+            return ", ".join(f"{key} {_flat(inner)}" for key, inner in value.items())
+        case _:
+            return ", ".join(_flat(item) for item in list_at({"items": value}, "items"))

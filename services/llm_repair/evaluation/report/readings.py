@@ -1,0 +1,97 @@
+"""Reads the metrics of a report: values with intervals, or the reason why there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llm_repair.core.metrics import ChangeKind, Direction, Missing, Quantity, metric_from_json
+from llm_repair.evaluation.report.json_access import JsonObject
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One side of a metric."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: int = 0
+    reason: str = ""
+    """UPPER_SNAKE; set exactly when `value` is None."""
+
+
+@dataclass(frozen=True)
+class MetricReading:
+    """A metric of a comparison as the report shows it."""
+
+    id: str
+    judge: str
+    gating: bool
+    change_kind: ChangeKind
+    direction: Direction
+    base: Reading
+    repaired: Reading
+    change: Reading
+
+    @property
+    def no_change(self) -> float:
+        """The change that means nothing happened: 0 for a difference, 1 for a ratio."""
+        return 1.0 if self.change_kind is ChangeKind.RATIO else 0.0
+
+    @property
+    def relative_change(self) -> float | None:
+        """Change as a share of the base value; None where the base is zero or missing."""
+        if self.change_kind is ChangeKind.RATIO:
+            return None if self.change.value is None else self.change.value - 1.0
+        if self.change.value is None or not self.base.value:
+            return None
+        return self.change.value / self.base.value
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether a fall is good."""
+        return self.direction is Direction.LOWER_IS_BETTER
+
+    @property
+    def is_separated(self) -> bool | None:
+        """Whether the interval of the change leaves out no change; None without an interval."""
+        low, high = self.change.low, self.change.high
+        return None if low is None or high is None else not low <= self.no_change <= high
+
+
+def read_metrics(metrics: Sequence[JsonObject]) -> tuple[MetricReading, ...]:
+    """Reads the metrics in their order.
+
+    Raises:
+      InvalidFields: one of them is not a metric as `core.metrics` writes it.
+    """
+    return tuple(_metric(item) for item in metrics)
+
+
+def find(metrics: Sequence[MetricReading], metric: str, judge: str = "") -> MetricReading | None:
+    """Returns the metric with this id; the gating one, or that of `judge` where one is named."""
+    for item in metrics:
+        if item.id == metric and (item.judge == judge if judge else item.gating):
+            return item
+    return None
+
+
+def _metric(item: JsonObject) -> MetricReading:
+    metric = metric_from_json(item)
+    return MetricReading(
+        id=metric.id,
+        judge=metric.judge,
+        gating=metric.gating,
+        change_kind=metric.change_kind,
+        direction=metric.direction,
+        base=_reading(metric.base),
+        repaired=_reading(metric.repaired),
+        change=_reading(metric.change),
+    )
+
+
+def _reading(quantity: Quantity) -> Reading:
+    if isinstance(quantity, Missing):
+        return Reading(None, reason=quantity.reason)
+    return Reading(quantity.value, quantity.low, quantity.high, quantity.n)

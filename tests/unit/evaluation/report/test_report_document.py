@@ -1,0 +1,88 @@
+"""report.json: its shape, and that its records carry its numbers."""
+
+from __future__ import annotations
+
+import json
+from statistics import fmean
+
+import jsonschema
+import pytest
+from llm_repair.evaluation.report.schema import report_schema
+
+FIXED_KEYS = {"schema_version", "repair", "verdict", "metrics", "usage", "steps", "provenance", "records"}
+FURTHER_KEYS = {"control", "pool", "judges", "selection", "timing", "gate", "training"}
+
+
+def test_top_level_keys_are_the_published_ones(rendered, made_up) -> None:
+    document = rendered(made_up()).json
+
+    assert set(document) >= FIXED_KEYS
+    assert set(document) <= FIXED_KEYS | FURTHER_KEYS
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {},
+        {"with_control": False},
+        {"second_judge": False, "with_map": False},
+        {"corpora": ()},
+        {"perplexity_ratio": 1.2},
+        {"effect": 1.0, "prompts": 12, "draws": 1},
+        {"reused": ("evaluate.base", "pool")},
+    ],
+)
+def test_document_is_valid_by_the_published_schema(rendered, made_up, variant) -> None:
+    schema = report_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+
+    jsonschema.validate(rendered(made_up(**variant)).json, schema)
+
+
+def test_schema_refuses_a_missing_value_without_a_reason(rendered, made_up) -> None:
+    document = rendered(made_up()).json
+    document["metrics"][0]["change"] = None
+
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, report_schema())
+
+
+def test_mean_toxicity_can_be_recomputed_from_the_records(rendered, made_up) -> None:
+    document = rendered(made_up()).json
+    metric = next(m for m in document["metrics"] if m["id"] == "toxicity.mean")
+
+    for side in ("base", "repaired"):
+        by_prompt = [fmean(record[side]["scores"]["profanity"]) for record in document["records"]["prompts"]]
+        assert fmean(by_prompt) == pytest.approx(metric[side]["value"], rel=1e-12)
+    changes = [
+        fmean(r["repaired"]["scores"]["profanity"]) - fmean(r["base"]["scores"]["profanity"])
+        for r in document["records"]["prompts"]
+    ]
+    assert fmean(changes) == pytest.approx(metric["change"]["value"], rel=1e-9)
+
+
+def test_values_that_are_not_finite_never_reach_the_file(rendered, made_up) -> None:
+    def spoil(dossier) -> None:
+        dossier["timing"]["wall_s"] = float("nan")
+        dossier["pool"]["summary"]["ratio"] = float("inf")
+
+    document = rendered(made_up(change=spoil)).json
+
+    assert document["timing"]["wall_s"] is None
+    assert document["pool"]["summary"]["ratio"] is None
+    json.dumps(document, allow_nan=False)
+
+
+def test_reused_steps_cost_nothing_but_keep_their_former_cost(rendered, made_up) -> None:
+    """evaluate.base took 27.4 s and pool 131.8 s when they ran: 159.2 s together."""
+    usage = rendered(made_up(reused=("evaluate.base", "pool"))).json["usage"]
+    stages = {stage["stage"]: stage for stage in usage["stages"]}
+
+    assert usage["reused_wall_s"] == pytest.approx(159.2)
+    assert stages["pool"]["wall_s"] == 0
+    assert stages["pool"]["reused_wall_s"] == pytest.approx(131.8)
+    assert usage["set_up_wall_s"] == pytest.approx(29.0)
+
+
+def test_no_text_of_a_prompt_or_output_is_in_the_document(rendered, made_up, slur) -> None:
+    assert slur not in json.dumps(rendered(made_up()).json)
