@@ -37,20 +37,19 @@ class Checkpoints:
         """Lists the whole checkpoints; one with a missing blob or an unreadable record is left out."""
         return [record for record in self._records() if self._is_whole(record.digest)]
 
-    def put(self, step: int, folder: Path, *, keep: int) -> CheckpointRecord:
-        """Stores a checkpoint, its record last, and then drops all but the `keep` newest."""
+    def put(self, step: int, folder: Path, *, keep: int) -> list[CheckpointRecord]:
+        """Stores a checkpoint, its record last; then drops all but the `keep` newest and returns those dropped."""
         if step < 0 or keep < 1:
             raise ValueError("a checkpoint has a step of at least 0, and at least one is kept")
         record = CheckpointRecord(step, self.area.put_tree(folder).digest)
         place = f"{self._prefix}/{step:012d}"
         self._objects.put(place, json.dumps({"step": step, "digest": record.digest}).encode())
         self._objects.settle(place)
-        self._drop(self._records()[keep:])
-        return record
+        return self._drop(self._records()[keep:])
 
-    def clear(self) -> None:
-        """Removes all checkpoints of the key."""
-        self._drop(self._records())
+    def clear(self) -> list[CheckpointRecord]:
+        """Removes all checkpoints of the key and returns them."""
+        return self._drop(self._records())
 
     def _records(self) -> list[CheckpointRecord]:
         found: list[CheckpointRecord] = []
@@ -69,7 +68,7 @@ class Checkpoints:
             return False
         return all(self._objects.size(self.area.blob_path(blob.digest)) == blob.size_bytes for blob in blobs)
 
-    def _drop(self, records: list[CheckpointRecord]) -> None:
+    def _drop(self, records: list[CheckpointRecord]) -> list[CheckpointRecord]:
         """Deletes records first, so that a crash in between leaves unused blobs and never a torn checkpoint."""
         for record in records:
             self._objects.delete(f"{self._prefix}/{record.step:012d}")
@@ -78,6 +77,7 @@ class Checkpoints:
             for path in self._paths(record.digest):
                 if path not in used:
                     self._objects.delete(path)
+        return records
 
     def _paths(self, digest: str) -> list[str]:
         try:

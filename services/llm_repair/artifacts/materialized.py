@@ -71,6 +71,10 @@ class LocalCopies:
                 shutil.rmtree(staged, ignore_errors=True)
         return target
 
+    def forget_tree(self, digest: str) -> None:
+        """Removes the folder of a tree that will not be read again."""
+        shutil.rmtree(self._cache_dir / "trees" / hex_of(digest), ignore_errors=True)
+
     def _install(self, staged: Path, target: Path, entries: Mapping[str, Artifact]) -> None:
         """Moves the folder to its place, where another process may have put its own, or an old one may be spoilt."""
         if target.exists() and not self._folder_is(target, entries):

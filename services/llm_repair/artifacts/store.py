@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from llm_repair.artifacts.blobs import BlobArea
@@ -123,7 +123,7 @@ class ArtifactStore:
 
     def put_checkpoint(self, key: str, step: int, folder: Path, *, keep: int = 2) -> None:
         """Stores a checkpoint and drops all but the `keep` newest of this key, blobs included."""
-        self._checkpoints(key).put(step, folder, keep=keep)
+        self._forget(self._checkpoints(key).put(step, folder, keep=keep))
 
     def put_partial(self, key: str, attempt: str, folder: Path) -> Artifact:
         """Stores what a cancelled attempt leaves; it is never taken for the step's result."""
@@ -155,9 +155,14 @@ class ArtifactStore:
     def _clear_checkpoints(self, key: str) -> None:
         """Frees the space of checkpoints no attempt will read again; the commit stands even where that fails."""
         try:
-            self._checkpoints(key).clear()
+            self._forget(self._checkpoints(key).clear())
         except RepairError as error:
             _LOG.warning("checkpoints were not removed", extra={"key": key, "reason": error.reason})
+
+    def _forget(self, dropped: Iterable[CheckpointRecord]) -> None:
+        """Removes local copies too: a hard link would keep the space of a deleted blob."""
+        for record in dropped:
+            self._copies.forget_tree(record.digest)
 
     def _checkpoints(self, key: str) -> Checkpoints:
         return Checkpoints(self._objects, f"{self._root}/checkpoints/{_name('key', key)}")

@@ -1,0 +1,208 @@
+"""From records of a source file to rows: field map, faults, ids, duplicates, slices."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import hashlib
+import math
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import rfc8785
+from llm_repair.artifacts.datasets import FIELDS, Row, row_line
+from llm_repair.artifacts.source_files import Record
+from llm_repair.core.errors import DatasetInvalid
+from llm_repair.core.execution import Json
+from llm_repair.core.references import DatasetKind, DatasetRef, FieldMap, HashSlice
+
+KIND_FIELDS = {
+    DatasetKind.POOL: ("prompt", "chosen", "rejected"),
+    DatasetKind.PROMPTS: ("prompt",),
+    DatasetKind.TEXTS: ("text",),
+}
+OPTIONAL_FIELDS = frozenset({"rejected"})
+MAX_ID_CHARACTERS = 256
+NAMED_ROWS = 10
+"""So many of the bad rows are named; all are counted."""
+
+
+@dataclass(frozen=True)
+class BadRow:
+    """A record that is no row."""
+
+    number: int
+    fault: str
+
+
+@dataclass(frozen=True)
+class ImportedRows:
+    """What became of a source file."""
+
+    rows: tuple[Row, ...]
+    """Those meant by the reference, sorted by id."""
+    total: int
+    """Records in the source."""
+    bad: tuple[BadRow, ...]
+    duplicates: int
+    """Records equal to another, of which one row was kept."""
+
+
+def rows_from(records: Iterable[Record], source: DatasetRef, kind: DatasetKind) -> ImportedRows:
+    """Makes rows of records and keeps those that the reference means.
+
+    * A row without an id gets one from its content, so equal rows are one. Of rows that share a given id but differ,
+      the one first in stored form stays and the others are bad: a rule that does not depend on the file's order.
+    * Of TEXTS, documents equal after normalisation are one, since some sources repeat a passage for each question.
+    * Other columns pass through, except those named like a field.
+
+    Raises:
+      DatasetInvalid: no row is left, or more than `max_bad_row_share` of the records are bad; with the counts and
+        the first bad rows by number, never their text.
+    """
+    candidates: list[tuple[int, Row]] = []
+    bad: list[BadRow] = []
+    total = 0
+    for record in records:
+        total += 1
+        row = _row(record, source.fields, kind)
+        bad.append(row) if isinstance(row, BadRow) else candidates.append((record.number, row))
+    rows, clashes, duplicates = _distinct(candidates, by_text=kind is DatasetKind.TEXTS)
+    bad = sorted([*bad, *clashes], key=lambda row: row.number)
+    _refuse_bad(bad, total, source.max_bad_row_share)
+    kept = _sliced(rows, source.slice, source.max_rows)
+    if not kept:
+        raise DatasetInvalid("no usable row is left", total_rows=total, bad_rows=len(bad), usable_rows=len(rows))
+    return ImportedRows(tuple(sorted(kept, key=lambda row: row.id)), total, tuple(bad), duplicates)
+
+
+def normalized(text: str) -> str:
+    """Returns text in NFKC and lower case, words joined by one blank."""
+    return " ".join(unicodedata.normalize("NFKC", text).lower().split())
+
+
+def hash_fraction(row: Row) -> float:
+    """Returns where the row falls in [0, 1): see `HashSlice`."""
+    return _key_hash(row) / 2**64
+
+
+def _key_hash(row: Row) -> int:
+    return int.from_bytes(hashlib.sha256(normalized(row.prompt or row.text).encode("utf-8")).digest()[:8], "big")
+
+
+def _row(record: Record, fields: FieldMap, kind: DatasetKind) -> Row | BadRow:
+    if record.fault:
+        return BadRow(record.number, record.fault)
+    columns = {name: getattr(fields, name) or name for name in ("id", *KIND_FIELDS[kind])}
+    texts: dict[str, str] = {}
+    for name in KIND_FIELDS[kind]:
+        value = record.columns.get(columns[name])
+        if fault := _text_fault(value, optional=name in OPTIONAL_FIELDS):
+            return BadRow(record.number, f"{columns[name]}: {fault}")
+        texts[name] = value if isinstance(value, str) and value.strip() else ""
+    identity = _identity(record.columns.get(columns["id"]), texts)
+    if identity is None:
+        return BadRow(record.number, f"{columns['id']}: not a usable id")
+    passed = {
+        name: _as_json(value)
+        for name, value in record.columns.items()
+        if name not in columns.values() and name not in ("id", *FIELDS)
+    }
+    row = Row(identity, extra=passed, **texts)
+    return row if _is_storable(row) else BadRow(record.number, "not UTF-8")
+
+
+def _text_fault(value: object, *, optional: bool) -> str:
+    if value is None:
+        return "" if optional else "missing"
+    if not isinstance(value, str):
+        return "not text"
+    if not _is_unicode(value):
+        return "not UTF-8"
+    return "" if value.strip() or optional else "empty"
+
+
+def _identity(given: object, texts: Mapping[str, str]) -> str | None:
+    """Returns the given id, one made of the content where there is none, or None if it cannot be used."""
+    if given is None or given == "":
+        content = rfc8785.dumps({name: text for name, text in texts.items() if text})
+        return hashlib.sha256(content).hexdigest()[:32]
+    if isinstance(given, bool) or not isinstance(given, int | str):
+        return None
+    identity = str(given)
+    usable = len(identity) <= MAX_ID_CHARACTERS and identity.isprintable() and identity.strip() == identity
+    return identity if usable else None
+
+
+def _distinct(candidates: list[tuple[int, Row]], *, by_text: bool) -> tuple[list[Row], list[BadRow], int]:
+    """Returns rows with distinct ids (and texts), the records whose id another row has, and the count of duplicates."""
+    ordered = sorted(candidates, key=lambda pair: (row_line(pair[1]), pair[0]))
+    by_id: dict[str, Row] = {}
+    texts: set[str] = set()
+    clashes: list[BadRow] = []
+    duplicates = 0
+    for number, row in ordered:
+        key = normalized(row.text) if by_text else ""
+        if by_text and key in texts:
+            duplicates += 1
+        elif row.id not in by_id:
+            by_id[row.id] = row
+            texts.add(key)
+        elif _content(by_id[row.id]) == _content(row):
+            duplicates += 1
+        else:
+            clashes.append(BadRow(number, "id of another row"))
+    return list(by_id.values()), clashes, duplicates
+
+
+def _content(row: Row) -> tuple[str, ...]:
+    return (row.prompt, row.chosen, row.rejected, row.text)
+
+
+def _refuse_bad(bad: list[BadRow], total: int, allowed_share: float) -> None:
+    if len(bad) <= allowed_share * total:
+        return
+    named = "; ".join(f"row {row.number}: {row.fault}" for row in bad[:NAMED_ROWS])
+    more = "; …" if len(bad) > NAMED_ROWS else ""
+    raise DatasetInvalid(
+        f"{len(bad)} of {total} rows are unusable (allowed share {allowed_share:g}): {named}{more}",
+        bad_rows=len(bad),
+        total_rows=total,
+        first_rows=",".join(str(row.number) for row in bad[:NAMED_ROWS]),
+    )
+
+
+def _sliced(rows: list[Row], part: HashSlice | None, max_rows: int | None) -> list[Row]:
+    inside = [row for row in rows if part is None or part.start <= hash_fraction(row) < part.end]
+    return sorted(inside, key=lambda row: (_key_hash(row), row.id))[:max_rows]
+
+
+def _as_json(value: object) -> Json:
+    """Returns a passed-through value as JSON: dates and decimals as text, NaN and bytes as null."""
+    match value:
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else None
+        case datetime.date() | datetime.time() | decimal.Decimal():
+            return value.isoformat() if not isinstance(value, decimal.Decimal) else str(value)
+        case Mapping():
+            return {str(name): _as_json(item) for name, item in cast("Mapping[object, object]", value).items()}
+        case list() | tuple():
+            return [_as_json(item) for item in cast("list[object]", value)]
+        case _:
+            return None
+
+
+def _is_unicode(text: str) -> bool:
+    return not any(0xD800 <= ord(character) <= 0xDFFF for character in text)
+
+
+def _is_storable(row: Row) -> bool:
+    try:
+        row_line(row)
+    except UnicodeEncodeError:
+        return False
+    return True
