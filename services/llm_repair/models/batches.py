@@ -86,7 +86,7 @@ class TokenBatch:
     input_ids: Tensor
     """(rows, columns), long."""
     attention_mask: Tensor
-    """(rows, columns), true on real tokens; or (rows, 1, columns, columns), true where the column is seen."""
+    """(rows, columns), 1 on real tokens; or (rows, 1, columns, columns), true where the column is seen."""
     position_ids: Tensor
     """(rows, columns), long; position in the text, whatever the place in the row."""
     sources: Tensor
@@ -161,13 +161,13 @@ def padded_batch(samples: Sequence[TokenisedSample], *, prompt_in_loss: bool = F
     columns = max(len(prompt) + len(continuation) for prompt, continuation in rows)
     input_ids = torch.zeros((len(rows), columns), dtype=torch.long)
     labels = torch.full((len(rows), columns), IGNORED, dtype=torch.long)
-    attention = torch.zeros((len(rows), columns), dtype=torch.bool)
+    attention = torch.zeros((len(rows), columns), dtype=torch.long)
     for row, (prompt, continuation) in enumerate(rows):
         ids = torch.tensor(prompt + continuation, dtype=torch.long)
         first = 0 if prompt_in_loss else len(prompt)
         input_ids[row, : len(ids)] = ids
         labels[row, first : len(ids)] = ids[first:]
-        attention[row, : len(ids)] = True
+        attention[row, : len(ids)] = 1
     owners, sources = torch.nonzero(labels[:, 1:] != IGNORED, as_tuple=True)
     return TokenBatch(
         input_ids=input_ids,

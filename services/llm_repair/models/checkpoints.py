@@ -26,6 +26,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+# pyright: reportUnknownVariableType=false
+# safetensors annotates paths in part only.
+
 KEEP = 2
 """Checkpoints kept per step: the newest, and one to fall back on if it is torn."""
 

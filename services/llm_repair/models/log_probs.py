@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -78,17 +79,14 @@ def continuation_log_probs(model: PreTrainedModel, batch: TokenBatch, *, gathere
     gathered: runs the output head at predicting positions only, which keeps logits at (predictions, vocab) and
     not (rows, columns, vocab); right for models whose head is one linear layer (see `head_is_linear`).
     """
+    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "use_cache": False}
+    if _takes_positions(model):
+        inputs["position_ids"] = batch.position_ids
     if gathered:
-        hidden = _hidden_states(model, batch)
+        hidden = model.base_model(**inputs).last_hidden_state
         logits = _output_head(model)(hidden.flatten(0, 1)[batch.sources])
     else:
-        output = model(
-            input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask,
-            position_ids=batch.position_ids,
-            use_cache=False,
-        )
-        logits = output.logits.flatten(0, 1)[batch.sources]
+        logits = model(**inputs).logits.flatten(0, 1)[batch.sources]
     scores = -functional.cross_entropy(logits.float(), batch.targets, reduction="none")
     return scores.new_zeros(batch.sequences).index_add(0, batch.owners, scores)
 
@@ -111,8 +109,8 @@ def head_is_linear(model: PreTrainedModel, sample: TokenisedSample) -> bool:
 def layout_for(model: PreTrainedModel, samples: Sequence[TokenisedSample], *, prompt_in_loss: bool) -> Layout:
     """Returns the packed layout where the model gives the same log-probabilities under it, else the padded one.
 
-    samples: a few, to compare on. Models with linear attention, ALiBi or a local window shorter than a row see
-    other tokens than the mask of a packed row allows, and are found out here.
+    samples: a few, to compare on. Models with linear attention or a local window see other tokens than the mask of
+    a packed row allows.
     """
 
     def packed(chosen: Sequence[TokenisedSample]) -> TokenBatch:
@@ -121,7 +119,7 @@ def layout_for(model: PreTrainedModel, samples: Sequence[TokenisedSample], *, pr
     def padded(chosen: Sequence[TokenisedSample]) -> TokenBatch:
         return padded_batch(chosen, prompt_in_loss=prompt_in_loss)
 
-    if not _attends_everywhere(model):
+    if not (_takes_positions(model) and _attends_everywhere(model)):
         return padded
     with torch.no_grad():
         expected = continuation_log_probs(model, padded(samples).to(model.device), gathered=False)
@@ -137,13 +135,9 @@ def _attends_everywhere(model: PreTrainedModel) -> bool:
     return all(kind == "full_attention" for kind in kinds) and not window
 
 
-def _hidden_states(model: PreTrainedModel, batch: TokenBatch) -> Tensor:
-    return model.base_model(
-        input_ids=batch.input_ids,
-        attention_mask=batch.attention_mask,
-        position_ids=batch.position_ids,
-        use_cache=False,
-    ).last_hidden_state
+def _takes_positions(model: PreTrainedModel) -> bool:
+    """Says whether positions can be given; models with ALiBi derive them from the mask and cannot be packed."""
+    return "position_ids" in inspect.signature(model.base_model.forward).parameters
 
 
 def _output_head(model: PreTrainedModel) -> nn.Linear:

@@ -12,7 +12,7 @@ import hashlib
 import math
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -218,7 +218,7 @@ class TrainingRun:
         return sum(self._log_probs.learnt_tokens(sample) for sample in samples)
 
     @contextmanager
-    def _dropout(self, step: int, part: int, learn: bool) -> Iterator[None]:
+    def _dropout(self, step: int, part: int, learn: bool) -> Generator[None]:
         """Switches the adapters' own dropout on, its noise a function of (seed, step, part); off everywhere else."""
         dropouts = self._target.adapter_dropouts if learn else []
         if not dropouts:
@@ -260,7 +260,7 @@ class TrainingRun:
         self._context.progress(self._step, self._schedule.steps, "optimizer steps")
 
     @contextmanager
-    def _timed(self, part: str) -> Iterator[None]:
+    def _timed(self, part: str) -> Generator[None]:
         started = time.perf_counter()
         try:
             yield
@@ -292,7 +292,7 @@ def _require_finite(value: float, step: int, what: str) -> None:
 
 
 @contextmanager
-def _deterministic() -> Iterator[None]:
+def _deterministic() -> Generator[None]:
     """Asks torch for deterministic algorithms, and puts back what was set before.
 
     On a GPU some kernels have none; they warn, and the run is reproducible within rounding only.

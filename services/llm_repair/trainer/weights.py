@@ -14,8 +14,8 @@ from llm_repair.core.execution import Artifact
 from safetensors import safe_open
 from transformers import PreTrainedModel
 
-# pyright: reportUnknownMemberType=false
-# transformers annotates its models in part only.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# transformers and safetensors are annotated in part only.
 
 _NOT_COPIED = ("*.safetensors", "*.safetensors.index.json", "README.md", "repair.json")
 """Files of the base folder that say something about its weights; the card and lineage are written anew."""

@@ -1,0 +1,229 @@
+"""Killed and resumed equals never killed, to the byte; torn and foreign checkpoints are refused.
+
+The killed attempts are real processes that end by SIGKILL. This file is also their program: it imports torch once
+and forks one process per attempt, because importing costs more than the attempts do.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+from llm_repair.artifacts.datasets import Row, write_rows
+from llm_repair.artifacts.store import ArtifactStore
+from llm_repair.core.execution import Json
+from llm_repair.core.repair import DaptMethod, DpoMethod, FullParameters, LoraParameters, Optimizer, RepairMethod
+from llm_repair.core.steps import RepairStep, step_key
+from llm_repair.trainer import repair
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+WORDS = ["<end>", "<unk>", "you", "are", "so", "very", "kind", "mean", "good", "bad", "and", "thanks"]
+COMMON = {"learning_rate": 1e-2, "epochs": 3, "batch_samples": 4, "checkpoint_every_steps": 2}
+METHODS = {
+    "dpo": RepairMethod(DpoMethod(), **COMMON),
+    "dpo-top": RepairMethod(DpoMethod(), FullParameters(top_layers=1), **COMMON),
+    "lora": RepairMethod(DpoMethod(), LoraParameters(rank=2, dropout=0.2), **COMMON),
+    "dapt": RepairMethod(DaptMethod(), optimizer=Optimizer.RMSPROP, **COMMON),
+}
+KILLS = [("dpo", 1), ("dpo", 5), ("dpo", 8), ("dpo-top", 3), ("lora", 5), ("dapt", 5)]
+"""Method and the optimizer step after which the process dies; 9 steps, checkpoints after 2, 4, 6 and 8."""
+
+
+@dataclass
+class DyingContext:
+    """A step context whose process dies, by SIGKILL, when it reports the given optimizer step."""
+
+    key: str
+    workdir: Path
+    dies_after: int | None = None
+    threads: int = 1
+    notes: list[tuple[str, dict[str, Json]]] = field(default_factory=list)
+
+    def progress(self, done: float, total: float, unit: str, *, stage: str = "") -> None:
+        if unit == "optimizer steps" and done == self.dies_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def note(self, phrase: str, **fields: Json) -> None:
+        self.notes.append((phrase, fields))
+
+    def count(self, *, tokens: int = 0, accelerator_s: float = 0.0) -> None:
+        pass
+
+    def raise_if_cancelled(self) -> None:
+        pass
+
+
+def prepare(store: ArtifactStore, folder: Path, method: RepairMethod) -> RepairStep:
+    """Puts a small model, a pool and a selection into a store."""
+    if not folder.exists():
+        torch.manual_seed(0)
+        config = LlamaConfig(
+            vocab_size=len(WORDS),
+            hidden_size=16,
+            intermediate_size=32,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=32,
+            initializer_range=0.3,
+            bos_token_id=None,
+            eos_token_id=0,
+        )
+        LlamaForCausalLM(config).save_pretrained(folder)
+        tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+        tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>").save_pretrained(folder)
+    rows = [
+        Row(f"r{i:02}", ["you are", "you are so", "you"][i % 3], ["kind thanks", "good"][i % 2], ["bad", "mean"][i % 2])
+        for i in range(12)
+    ]
+    return RepairStep(
+        model_digest=store.put_tree(folder).digest,
+        pool_digest=write_rows(store, rows).digest,
+        selection_digest=store.put_bytes(json.dumps({"ids": [row.id for row in rows]}).encode()).digest,
+        method=method,
+        seed=3,
+    )
+
+
+def attempt(step: RepairStep, root: Path, *, dies_after: int | None = None) -> tuple[str, DyingContext]:
+    """Runs one attempt against the store under `root`; returns the digest of the weights and what was noted."""
+    workdir = root / f"attempt-{len(list(root.glob('attempt-*')))}"
+    workdir.mkdir()
+    context = DyingContext(step_key(step), workdir, dies_after)
+    output = repair.run(step, ArtifactStore(f"file://{root}/store"), context)
+    return str(output.summary["weights_digest"]), context
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Roots in which an attempt has been killed, one folder per case."""
+    home = tmp_path_factory.mktemp("killed")
+    jobs: list[tuple[RepairStep, Path, int]] = []
+    for name, dies_after in KILLS:
+        root = home / f"{name}-{dies_after}"
+        root.mkdir()
+        step = prepare(ArtifactStore(f"file://{root}/store"), home / "base", METHODS[name])
+        jobs.append((step, root, dies_after))
+    (home / "jobs").write_bytes(pickle.dumps(jobs))
+    ended = subprocess.run([sys.executable, __file__, str(home / "jobs")], capture_output=True, text=True)
+    assert ended.stdout.split() == ["killed"] * len(KILLS), ended.stderr[-2000:]
+    return home
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, killed: Path) -> dict[str, str]:
+    """Digest of the weights of an attempt that was left alone, by method."""
+    digests: dict[str, str] = {}
+    for name, method in METHODS.items():
+        root = tmp_path_factory.mktemp(name)
+        digests[name], _ = attempt(prepare(ArtifactStore(f"file://{root}/store"), killed / "base", method), root)
+    return digests
+
+
+@pytest.mark.parametrize(("name", "dies_after"), KILLS)
+def test_killed_and_resumed_ends_with_the_bytes_of_the_undisturbed_run(
+    killed: Path, undisturbed: dict[str, str], name: str, dies_after: int, tmp_path: Path
+) -> None:
+    """A checkpoint follows every second step, before its progress report, so 5 resumes from 4 and 1 starts anew."""
+    shutil.copytree(killed / f"{name}-{dies_after}", tmp_path, dirs_exist_ok=True)
+    step = prepare(ArtifactStore(f"file://{tmp_path}/store"), killed / "base", METHODS[name])
+
+    digest, context = attempt(step, tmp_path)
+
+    last_checkpoint = dies_after - dies_after % 2
+    expected = [("resumed from checkpoint", {"step": last_checkpoint})] if last_checkpoint else []
+    assert context.notes == expected
+    assert digest == undisturbed[name]
+
+
+def test_resumed_run_without_its_checkpoints_would_differ(undisturbed: dict[str, str]) -> None:
+    """The methods do end in different weights, so equality above says something."""
+    assert len(set(undisturbed.values())) == len(METHODS)
+
+
+def plant(store: ArtifactStore, key: str, folder: Path, number: int, **changes: Json) -> None:
+    """Files a copy of the newest checkpoint as a later step, with its state changed."""
+    shutil.copytree(store.materialize(store.checkpoints(key)[0].digest), folder, copy_function=shutil.copyfile)
+    folder.chmod(0o755)
+    state = json.loads((folder / "state.json").read_text())
+    (folder / "state.json").unlink()
+    (folder / "state.json").write_text(json.dumps(state | changes))
+    store.put_checkpoint(key, number, folder, keep=3)
+
+
+def test_foreign_checkpoint_is_refused_and_an_older_one_taken(
+    killed: Path, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    shutil.copytree(killed / "dpo-5", tmp_path / "root")
+    store = ArtifactStore(f"file://{tmp_path}/root/store")
+    step = prepare(store, killed / "base", METHODS["dpo"])
+    plant(store, step_key(step), tmp_path / "planted", 7, base_digest="sha256:" + "0" * 64)
+
+    digest, context = attempt(step, tmp_path / "root")
+
+    assert context.notes == [
+        ("checkpoint refused", {"step": 7, "reason": "CHECKPOINT_FOREIGN"}),
+        ("resumed from checkpoint", {"step": 4}),
+    ]
+    assert digest == undisturbed["dpo"]
+
+
+def test_run_whose_checkpoints_are_all_torn_starts_over_and_says_so(
+    killed: Path, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    step = prepare(ArtifactStore(f"file://{tmp_path}/store"), killed / "base", METHODS["dpo"])
+    torn = tmp_path / "torn"
+    torn.mkdir()
+    (torn / "state.json").write_text('{"step": 4')
+    ArtifactStore(f"file://{tmp_path}/store").put_checkpoint(step_key(step), 4, torn)
+
+    digest, context = attempt(step, tmp_path)
+
+    assert context.notes == [
+        ("checkpoint refused", {"step": 4, "reason": "CHECKPOINT_INCOMPLETE"}),
+        ("started over", {"refused": 1}),
+    ]
+    assert digest == undisturbed["dpo"]
+
+
+def test_checkpoint_with_half_a_weights_file_is_refused(
+    killed: Path, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    shutil.copytree(killed / "dpo-5", tmp_path / "root")
+    store = ArtifactStore(f"file://{tmp_path}/root/store")
+    step = prepare(store, killed / "base", METHODS["dpo"])
+    plant(store, step_key(step), tmp_path / "planted", 6)
+    half = (tmp_path / "planted" / "weights.safetensors").read_bytes()[:700]
+    (tmp_path / "planted" / "weights.safetensors").unlink()
+    (tmp_path / "planted" / "weights.safetensors").write_bytes(half)
+    store.put_checkpoint(step_key(step), 7, tmp_path / "planted", keep=4)
+
+    digest, context = attempt(step, tmp_path / "root")
+
+    assert context.notes[0] == ("checkpoint refused", {"step": 7, "reason": "CHECKPOINT_INCOMPLETE"})
+    assert digest == undisturbed["dpo"]
+
+
+def _run_until_killed(jobs: list[tuple[RepairStep, Path, int]]) -> None:
+    """Forks one process per job and prints how it ended; before any computation, so that forking is safe."""
+    for step, root, dies_after in jobs:
+        child = os.fork()
+        if child == 0:
+            attempt(step, root, dies_after=dies_after)
+            os._exit(0)
+        _, state = os.waitpid(child, 0)
+        print("killed" if os.WIFSIGNALED(state) and os.WTERMSIG(state) == signal.SIGKILL else f"ended:{state}")
+
+
+if __name__ == "__main__":
+    _run_until_killed(pickle.loads(Path(sys.argv[1]).read_bytes()))
