@@ -42,14 +42,14 @@ def run(step: SelectStep, store: ArtifactStore, context: StepContext) -> StepOut
     loaded = time.perf_counter()
     ranking = strategy.rank(features, seed=step.seed, places=most)
     ranked_s = time.perf_counter() - loaded
-    delivered = delivered_samples(step.budget.limit, tokens, [tokens[row] for row in ranking.rows])
+    delivered = delivered_samples(step.budget.limit, tokens, [tokens[int(row)] for row in ranking.rows])
     context.progress(len(ids), len(ids), "samples", stage="ranking")
     picked = ranking.rows[:delivered]
     counts: dict[str, Json] = {
         "strategy": entry.name,
         "pool": len(ids),
         "delivered": delivered,
-        "delivered_tokens": sum(tokens[row] for row in picked),
+        "delivered_tokens": sum(tokens[int(row)] for row in picked),
         **about,
     }
     outputs = {"selection": store.put_bytes(_json(_selection(ids, ranking, delivered, counts)))}
@@ -82,7 +82,7 @@ def _selection(ids: list[str], ranking: Ranking, delivered: int, counts: Mapping
         diagnostics["clusters"] = cluster_counts(ids, clusters, picked)
         diagnostics["distances"] = distance_histogram(clusters, picked)
     return {
-        "ids": [ids[row] for row in picked],
+        "ids": [ids[int(row)] for row in picked],
         "clusters": [None if clusters is None else int(clusters.labels[row]) for row in picked],
         "delivered": delivered,
         "diagnostics": diagnostics,

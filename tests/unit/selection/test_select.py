@@ -11,6 +11,7 @@ import pytest
 from llm_repair.artifacts.datasets import Row, write_rows
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.errors import BudgetTooSmall, FeaturesInvalid, InvalidFields, NotCarriedOut, PoolTooSmall
+from llm_repair.core.repair import DaptMethod, RepairMethod
 from llm_repair.core.selection import (
     Budget,
     FractionBudget,
@@ -19,12 +20,13 @@ from llm_repair.core.selection import (
     RandomStrategy,
     SamplesBudget,
     SapsStrategy,
+    Score,
     SelectionStrategy,
     Strategy,
     TokensBudget,
 )
-from llm_repair.core.steps import SelectStep
-from llm_repair.selection import select
+from llm_repair.core.steps import ScoreStep, SelectStep
+from llm_repair.selection import score, select
 
 
 def pool(count: int) -> list[Row]:
@@ -208,3 +210,11 @@ def test_a_strategy_not_carried_out_is_refused_before_anything_is_read(store: Ar
 
     with pytest.raises(NotCarriedOut):
         select.run(step, store, context)
+
+
+def test_the_score_step_says_that_it_is_not_carried_out(store: ArtifactStore, context: Any) -> None:
+    step = ScoreStep("sha256:" + "0" * 64, "sha256:" + "1" * 64, Score.GRAND, RepairMethod(DaptMethod()), 1)
+
+    with pytest.raises(NotCarriedOut) as refused:
+        score.run(step, store, context)
+    assert refused.value.metadata == {"score": "GRAND"}
