@@ -7,9 +7,10 @@ import pytest
 
 BLOCK = """
 import sys
+HEAVY = {"torch", "transformers", "faiss", "sentence_transformers", "peft", "datasets", "vllm"}
 class Block:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"torch", "transformers", "faiss", "sentence_transformers", "peft", "datasets", "vllm"}:
+        if name.split(".")[0] in HEAVY:
             raise ImportError(f"{name} must not be imported here")
 sys.meta_path.insert(0, Block())
 """

@@ -36,7 +36,7 @@ def mismatches(domain: type, descriptor: Any, path: str = "") -> list[str]:
     fields = {field.name: hints[field.name] for field in dataclasses.fields(domain)}
     oneofs = {name: oneof for name, oneof in descriptor.oneofs_by_name.items() if len(oneof.fields) > 1}
     inside = {alternative.name for oneof in oneofs.values() for alternative in oneof.fields}
-    wire = ({name for name in descriptor.fields_by_name} - inside) | set(oneofs)
+    wire = (set(descriptor.fields_by_name) - inside) | set(oneofs)
     found = [f"{path}.{name} is on one side only" for name in set(fields) ^ wire]
     for name in set(fields) & wire:
         kinds = members(fields[name])

@@ -30,7 +30,7 @@ def test_stubs_do_not_drift_from_the_protos(tmp_path: Path) -> None:
 
 
 def test_every_reason_has_an_error_and_every_error_a_reason() -> None:
-    reasons = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()}
+    reasons = {name.removeprefix("ERROR_REASON_") for name in error_reason_pb2.ErrorReason.keys()}  # noqa: SIM118
 
     assert reasons - {"UNSPECIFIED", "INTERNAL"} == {
         leaf.reason for leaf in leaves() if leaf.reason != "SERVICE_UNREACHABLE"

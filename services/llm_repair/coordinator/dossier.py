@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from llm_repair.artifacts.datasets import normalised, read_rows
+from llm_repair.artifacts.datasets import read_rows
+from llm_repair.artifacts.rows import normalized
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.coordinator.plan import arms, evaluated_as, judge_name, pool_digest, strategy_of
 from llm_repair.coordinator.records import RepairRecord, StepRecord
@@ -76,9 +77,9 @@ class DossierWriter:
     def _overlap(self, record: RepairRecord) -> dict[str, int]:
         """Counts prompts that are both trained on and measured; the same after normalisation counts as the same."""
         results = record.results
-        pool = {normalised(row.prompt) for row in read_rows(self._store, pool_digest(record.spec, results))}
+        pool = {normalized(row.prompt) for row in read_rows(self._store, pool_digest(record.spec, results))}
         prompts_digest = results["import.prompts"].outputs["dataset"].digest
-        prompts = {normalised(row.prompt) for row in read_rows(self._store, prompts_digest)}
+        prompts = {normalized(row.prompt) for row in read_rows(self._store, prompts_digest)}
         return {"pool_prompts": len(pool), "evaluation_prompts": len(prompts), "shared": len(pool & prompts)}
 
 

@@ -6,16 +6,20 @@ From then on only digests travel, so a changed file or a moved branch is a new s
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Final
 
-from llm_repair.artifacts.catalogue import DEFAULT_HATESONAR, PROFANITY_DIGEST
+from llm_repair.artifacts.catalogue import PROFANITY_CHECK_FILES
 from llm_repair.artifacts.references import ReferenceResolver
 from llm_repair.core.errors import Code, FieldViolation, InvalidFields, NotCarriedOut, RepairError
 from llm_repair.core.evaluation import DetoxifyJudge, HatesonarJudge, Judge, ProfanityJudge
-from llm_repair.core.references import ModelRef
+from llm_repair.core.references import DatasetRef, ModelRef
 from llm_repair.core.registry import METHODS, PROTOCOLS, STRATEGIES, check_carried_out
 from llm_repair.core.repairs import PoolRows, RepairSpec
 from llm_repair.core.selection import AutoSearch
+
+_HATESONAR: Final = "pypi:hatesonar==0.1.0/hatesonar/model/model.onnx"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,11 +52,12 @@ def resolve(spec: RepairSpec, resolver: ReferenceResolver) -> ResolvedSpec:
     )
     digests: dict[str, str] = {}
     violations: list[FieldViolation] = []
-    for field, reference in _references(spec):
+    for field, source in _sources(spec):
+        reference = source.reference
         if reference in digests:
             continue
         try:
-            digests[reference] = resolver.resolve(reference).digest
+            digests[reference] = resolver.resolve(reference, is_dataset=isinstance(source, DatasetRef)).digest
         except RepairError as error:
             if error.code in (Code.UNAVAILABLE, Code.INTERNAL):
                 raise  # says nothing about the request
@@ -65,9 +70,9 @@ def resolve(spec: RepairSpec, resolver: ReferenceResolver) -> ResolvedSpec:
 def _pinned(judge: Judge, index: int) -> Judge:
     match judge.kind:
         case ProfanityJudge():
-            return dataclasses.replace(judge, digest=PROFANITY_DIGEST)
+            return dataclasses.replace(judge, digest=_pinned_files_digest(PROFANITY_CHECK_FILES))
         case HatesonarJudge(model=None):
-            return dataclasses.replace(judge, kind=HatesonarJudge(ModelRef(DEFAULT_HATESONAR)), digest="")
+            return dataclasses.replace(judge, kind=HatesonarJudge(ModelRef(_HATESONAR)), digest="")
         case DetoxifyJudge(model=None):
             field = f"spec.evaluation.judges[{index}].detoxify.model"
             raise InvalidFields([FieldViolation(field, "is required: no hub is assumed")])
@@ -75,17 +80,23 @@ def _pinned(judge: Judge, index: int) -> Judge:
             return dataclasses.replace(judge, digest="")
 
 
-def _references(spec: RepairSpec) -> Iterator[tuple[str, str]]:
-    yield "model", spec.model.reference
+def _pinned_files_digest(pins: Mapping[str, str]) -> str:
+    """Returns one digest for pinned files: sha256 over their sorted lines `<sha256>  <name>`, as sha256sum prints."""
+    lines = "".join(f"{digest.removeprefix('sha256:')}  {name}\n" for name, digest in sorted(pins.items()))
+    return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
+
+
+def _sources(spec: RepairSpec) -> Iterator[tuple[str, ModelRef | DatasetRef]]:
+    yield "model", spec.model
     if spec.encoder:
-        yield "encoder", spec.encoder.reference
+        yield "encoder", spec.encoder
     if isinstance(spec.pool, PoolRows):
-        yield "pool_rows.rows", spec.pool.rows.reference
+        yield "pool_rows.rows", spec.pool.rows
     else:
-        yield "self_generated_pool.prompts", spec.pool.prompts.reference
-    yield "evaluation.prompts", spec.evaluation.prompts.reference
+        yield "self_generated_pool.prompts", spec.pool.prompts
+    yield "evaluation.prompts", spec.evaluation.prompts
     for index, corpus in enumerate(spec.evaluation.corpora):
-        yield f"evaluation.corpora[{index}].texts", corpus.texts.reference
+        yield f"evaluation.corpora[{index}].texts", corpus.texts
     for index, judge in enumerate(spec.evaluation.judges):
         if not isinstance(judge.kind, ProfanityJudge) and judge.kind.model:
-            yield f"evaluation.judges[{index}].model", judge.kind.model.reference
+            yield f"evaluation.judges[{index}].model", judge.kind.model
