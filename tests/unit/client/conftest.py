@@ -54,6 +54,7 @@ class InMemoryCoordinator(coordinator_pb2_grpc.RepairServiceServicer, artifact_p
         self.damage = False
         self.port = 0
         self._server: grpc.aio.Server | None = None
+        self.created: asyncio.Queue[str] = asyncio.Queue()
         self._changed = asyncio.Condition()
 
     # -- life of the server
@@ -132,7 +133,8 @@ class InMemoryCoordinator(coordinator_pb2_grpc.RepairServiceServicer, artifact_p
         violations = []
         if not request.spec.model.reference:
             violations.append(("model", "is required"))
-        if not 0 < request.spec.budget.fraction.fraction <= 1:
+        budget = request.spec.budget
+        if budget.WhichOneof("limit") == "fraction" and not 0 < budget.fraction.fraction <= 1:
             violations.append(("budget.fraction.fraction", "must be in (0, 1]"))
         if violations:
             await refuse(context, "INVALID_ARGUMENT", "INVALID_FIELDS", "invalid", violations=violations)
@@ -145,6 +147,7 @@ class InMemoryCoordinator(coordinator_pb2_grpc.RepairServiceServicer, artifact_p
         if not name:
             name = self.add_repair(f"r{len(self.repairs) + 1}", spec=request.spec)
             self.by_request_id[request.request_id] = (body, name)
+            self.created.put_nowait(name)
         return pb.CreateRepairResponse(repair=self.repairs[name])
 
     async def _find(self, name, context):
@@ -173,9 +176,8 @@ class InMemoryCoordinator(coordinator_pb2_grpc.RepairServiceServicer, artifact_p
         cursor = request.after_sequence
         while True:
             async with self._changed:
-                await self._changed.wait_for(
-                    lambda: len(self.events[request.name]) > cursor or self.repairs[request.name].state in TERMINAL
-                )
+                while len(self.events[request.name]) <= cursor and self.repairs[request.name].state not in TERMINAL:
+                    await self._changed.wait()
                 fresh = self.events[request.name][cursor:]
             for event in fresh:
                 yield pb.WatchRepairResponse(heartbeat=pb.WatchHeartbeat())

@@ -10,7 +10,7 @@ def test_all_is_sorted_and_names_everything_that_is_visible():
     visible = {
         name
         for name, value in vars(llm_repair.client).items()
-        if not name.startswith("_") and not type(value).__name__ == "module"
+        if not name.startswith("_") and type(value).__name__ != "module"
     }
 
     assert set(llm_repair.client.__all__) == visible

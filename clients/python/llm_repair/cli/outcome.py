@@ -1,0 +1,59 @@
+"""What the end of a repair prints, fetches and exits with; and what Ctrl-C says."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from llm_repair.cli import heart, words
+from llm_repair.cli.exits import Exit, exit_for_verdict
+from llm_repair.cli.progress import follow
+from llm_repair.client import RepairCancelled, RepairClient, RepairFailed, RepairHandle
+from llm_repair.v1 import coordinator_pb2 as pb
+
+
+async def follow_to_the_end(client: RepairClient, handle: RepairHandle, console: Console, out: Path | None) -> Exit:
+    """Follows a repair, prints its heart, fetches what it made into `out`, and returns the exit code of its verdict.
+
+    Raises:
+      RepairFailed: it failed.
+      RepairCancelled: it was cancelled.
+    """
+    try:
+        repair = await follow(handle, console)
+    except asyncio.CancelledError:
+        # Only Ctrl-C cancels the task of a command; swallowing it here ends the command in order.
+        print_detached(handle.name, console)
+        return Exit.INTERRUPTED
+    if repair.state == pb.REPAIR_STATE_FAILED:
+        raise RepairFailed(repair.name, repair.error)
+    if repair.state == pb.REPAIR_STATE_CANCELLED:
+        raise RepairCancelled(repair.name)
+    report = await client.get_report(repair.name)
+    heart.print_metrics(console, report.metrics)
+    heart.print_verdict(console, report.gate)
+    if out is not None:
+        await fetch(handle, repair, out, console)
+    else:
+        name = words.short_name(repair.name)
+        console.print(Text(f"report: llm-repair report {name} --open    files: llm-repair report {name} --out DIR"))
+    return exit_for_verdict(report.gate.verdict)
+
+
+async def fetch(handle: RepairHandle, repair: pb.Repair, out: Path, console: Console) -> None:
+    """Downloads `report/` and `model/` into a folder."""
+    parts = [await handle.report(out / "report")]
+    if repair.model.digest:
+        parts.append(await handle.model(out / "model"))
+    for part in parts:
+        console.print(Text(f"wrote {part}"), soft_wrap=True)
+
+
+def print_detached(name: str, console: Console) -> None:
+    """Says that the repair goes on, and how to see it again or stop it."""
+    short = words.short_name(name)
+    console.print(Text(f"detached; the repair goes on. Again: llm-repair watch {short}"), soft_wrap=True)
+    console.print(Text(f"to stop it: llm-repair cancel {short}"), soft_wrap=True)

@@ -1,0 +1,56 @@
+"""How values read on a terminal: names, durations, numbers with intervals."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from llm_repair.v1 import coordinator_pb2 as pb
+from llm_repair.v1 import types_pb2
+
+_CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def plain(text: str) -> str:
+    """Returns a server's text without control characters, which could rewrite the terminal."""
+    return _CONTROL.sub("�", text)
+
+
+def verdict(value: pb.Verdict) -> str:
+    """Returns PASS, FAIL or INCONCLUSIVE; `none` where there is no verdict."""
+    return "none" if value == pb.VERDICT_UNSPECIFIED else pb.Verdict.Name(value).removeprefix("VERDICT_")
+
+
+def repair_state(value: pb.RepairState) -> str:
+    """Returns the state's name, such as RUNNING."""
+    return pb.RepairState.Name(value).removeprefix("REPAIR_STATE_")
+
+
+def duration(seconds: float) -> str:
+    """Returns seconds as `3.2 s`, `4 min 05 s` or `2 h 03 min`."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def short_name(name: str) -> str:
+    """Returns the last part of a resource name."""
+    return name.rpartition("/")[2]
+
+
+def quantity(value: types_pb2.Quantity) -> str:
+    """Returns a value, or why there is none."""
+    if value.WhichOneof("quantity") != "estimate":
+        return value.missing_reason or "missing"
+    return f"{value.estimate.value:.4g}"
+
+
+def change(metric: types_pb2.Metric) -> str:
+    """Returns the paired change with its interval, a ratio marked by ×."""
+    if metric.change.WhichOneof("quantity") != "estimate":
+        return metric.change.missing_reason or "missing"
+    estimate = metric.change.estimate
+    if metric.change_kind == types_pb2.CHANGE_KIND_RATIO:
+        return f"×{estimate.value:.4g} [{estimate.low:.4g}, {estimate.high:.4g}]"
+    return f"{estimate.value:+.4g} [{estimate.low:+.4g}, {estimate.high:+.4g}]"
