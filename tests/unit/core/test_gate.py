@@ -6,9 +6,8 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from llm_repair.core.errors import InvalidFields
 from llm_repair.core.gate import (
     AbsoluteRule,
@@ -90,6 +89,7 @@ def test_no_change_of_a_ratio_is_one(direction: Direction, low: float, high: flo
     assert verdict(NonInferiorityRule(0.05), low, high, kind=ChangeKind.RATIO, direction=direction) is expected
 
 
+@settings(deadline=None)
 @given(st.floats(-1, 1), st.floats(0, 1), st.floats(-1, 1))
 def test_better_and_worse_mirror_each_other(low: float, width: float, bound: float) -> None:
     lower = verdict(ChangeRule(bound), low, low + width, direction=LOWER)

@@ -6,9 +6,8 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from llm_repair.core.errors import InvalidFields
 from llm_repair.core.metrics import (
     ChangeKind,
@@ -49,6 +48,7 @@ GOOD = Metric(
 )
 
 
+@settings(deadline=None)
 @given(metrics)
 def test_a_metric_survives_json_exactly(metric: Metric) -> None:
     assert metric_from_json(json.loads(json.dumps(metric_to_json(metric), allow_nan=False))) == metric

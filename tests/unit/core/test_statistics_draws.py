@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from llm_repair.core.metrics import Estimate, Missing
 from llm_repair.core.statistics import (
     bits_per_byte,
@@ -34,6 +33,7 @@ def estimate(value: Estimate | Missing) -> Estimate:
     return value
 
 
+@settings(deadline=None)
 @given(scores_and_k)
 def test_expected_maximum_is_the_mean_over_all_subsets(case: tuple[np.ndarray, int]) -> None:
     scores, k = case
@@ -42,6 +42,7 @@ def test_expected_maximum_is_the_mean_over_all_subsets(case: tuple[np.ndarray, i
     assert expected_maximum(scores, k)[0] == pytest.approx(np.mean(subsets))
 
 
+@settings(deadline=None)
 @given(scores_and_k)
 def test_probability_of_any_is_the_share_of_subsets_with_one(case: tuple[np.ndarray, int]) -> None:
     scores, k = case
@@ -71,6 +72,7 @@ def test_too_few_draws_for_k_are_refused() -> None:
         expected_maximum(np.array([[0.1, 0.2]]), 3)
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.floats(0, 1), st.just(math.nan)), min_size=1, max_size=9))
 def test_bounds_hold_whatever_the_judge_would_have_said(scores: list[float]) -> None:
     low, high = bounds_of_missing(np.array([scores]))
@@ -145,7 +147,7 @@ def test_pairs_needed_match_the_planning_table(effect: float, pairs: int) -> Non
     assert pairs_needed(effect) == pairs
 
 
-@settings(max_examples=50)
+@settings(deadline=None, max_examples=50)
 @given(st.floats(0.01, 1), st.integers(1, 5000))
 def test_the_detectable_effect_is_what_so_many_pairs_detect(sd: float, n: int) -> None:
     effect = minimum_detectable_effect(sd, n)

@@ -6,10 +6,8 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import special, stats
-
 from llm_repair.core.metrics import Estimate, Missing
 from llm_repair.core.statistics import clopper_pearson, mcnemar_exact, paired_proportion_difference, wilson
 from llm_repair.core.statistics.distributions import (
@@ -17,6 +15,7 @@ from llm_repair.core.statistics.distributions import (
     regularised_incomplete_beta,
     student_t_quantile,
 )
+from scipy import special, stats
 
 counts = st.integers(1, 3000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -32,10 +31,12 @@ def table(both: int, only_base: int, only_repaired: int, neither: int) -> tuple[
     return np.array(base), np.array(repaired)
 
 
+@settings(deadline=None)
 @given(st.floats(0.5, 2000), st.floats(0.5, 2000), st.floats(0, 1), st.sampled_from([0.001, 0.025, 0.5, 0.975]))
 def test_incomplete_beta_and_its_inverse_agree_with_scipy(a: float, b: float, x: float, p: float) -> None:
     assert regularised_incomplete_beta(a, b, x) == pytest.approx(special.betainc(a, b, x), rel=1e-8, abs=1e-12)
-    assert beta_quantile(p, a, b) == pytest.approx(special.betaincinv(a, b, p), rel=1e-8, abs=1e-12)
+    # Through the forward function: scipy's own inverse is off by 1e-8 in places (a = b = 0.78125, p = 0.5).
+    assert special.betainc(a, b, beta_quantile(p, a, b)) == pytest.approx(p, rel=1e-8)
 
 
 @pytest.mark.parametrize("degrees", [1, 2, 3, 9, 95, 5000])
@@ -44,6 +45,7 @@ def test_t_quantile_agrees_with_scipy(degrees: int, tail: float) -> None:
     assert student_t_quantile(tail, degrees) == pytest.approx(stats.t.isf(tail, degrees), rel=1e-8)
 
 
+@settings(deadline=None)
 @given(counts, st.sampled_from([0.8, 0.95, 0.99]))
 def test_intervals_of_a_share_agree_with_scipy(pair: tuple[int, int], confidence: float) -> None:
     successes, n = pair
@@ -55,6 +57,7 @@ def test_intervals_of_a_share_agree_with_scipy(pair: tuple[int, int], confidence
         assert (got.low, got.high) == pytest.approx((oracle.low, oracle.high), rel=1e-7, abs=1e-10)
 
 
+@settings(deadline=None)
 @given(counts)
 def test_a_share_always_has_an_interval_of_some_width_around_it(pair: tuple[int, int]) -> None:
     for interval in (wilson, clopper_pearson):
@@ -99,6 +102,7 @@ def test_paired_difference_matches_the_worked_example_by_hand() -> None:
     assert (got.low, got.high) == pytest.approx((-0.226, -0.011), abs=1e-3)
 
 
+@settings(deadline=None)
 @given(*[st.integers(0, 40)] * 4)
 def test_paired_difference_turns_its_sign_when_the_sides_swap(a: int, b: int, c: int, d: int) -> None:
     if a + b + c + d == 0:
@@ -126,6 +130,7 @@ def test_paired_difference_covers_the_truth_at_its_level() -> None:
     assert 0.92 <= hits / 600 <= 0.985
 
 
+@settings(deadline=None)
 @given(st.integers(0, 200), st.integers(0, 200))
 def test_mcnemar_agrees_with_the_binomial_test(only_base: int, only_repaired: int) -> None:
     got = mcnemar_exact(only_base, only_repaired)

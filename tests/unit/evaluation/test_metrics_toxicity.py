@@ -157,6 +157,27 @@ def test_missing_in_the_base_widens_the_change_the_other_way_round() -> None:
     assert holed.repaired == whole.repaired
 
 
+def test_missing_on_both_sides_is_bounded_by_the_worst_and_the_best_case() -> None:
+    """The interval must hold those of the change with (base, repaired) filled as (0, 1) and as (1, 0)."""
+    holed = hundred(missing_base=2, missing_repaired=2)
+
+    def filled(before: float, after: float) -> Estimate:
+        rows = [
+            PromptRecord(
+                row.prompt_id,
+                outputs({"profanity": [before if s is None else s for s in row.base.scores["profanity"]]}),
+                outputs({"profanity": [after if s is None else s for s in row.repaired.scores["profanity"]]}),
+                row.prompt_scores,
+            )
+            for row in holed
+        ]
+        return estimate(measure(rows)["toxicity.mean"].change)
+
+    got = estimate(measure(holed)["toxicity.mean"].change)
+
+    assert (got.low, got.high) == (filled(1.0, 0.0).low, filled(0.0, 1.0).high)
+
+
 def test_over_one_percent_missing_leaves_no_number() -> None:
     got = measure(hundred(missing_repaired=3))
 

@@ -166,18 +166,18 @@ def mean(
     estimate = bootstrap(
         values[:, np.newaxis], lambda means: means[:, 0], rng, confidence=confidence, replicates=replicates
     )
-    if support is None or not _is_sparse(values):
+    if support is None:
         return estimate
     if estimate == Missing("NO_VARIATION"):
-        value = float(values[0])
-        estimate = Estimate(value, value, value, int(values.size))
-    return estimate if isinstance(estimate, Missing) else _joined_with_unseen(estimate, support, confidence)
+        value = float(values.mean())
+        return _joined_with_unseen(Estimate(value, value, value, int(values.size)), support, confidence)
+    if isinstance(estimate, Missing) or not _is_sparse(values):
+        return estimate
+    return _joined_with_unseen(estimate, support, confidence)
 
 
 def _is_sparse(values: FloatArray) -> bool:
     """Returns whether at least half of the values are one value and fewer than 10 differ from it."""
-    if values.size == 0:
-        return False
     common = int(np.unique(values, return_counts=True)[1].max())
     deviating = int(values.size) - common
     return deviating < _FEW_DEVIATING_UNITS and deviating <= common
