@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import importlib
 import socket
 import stat
 import tomllib
 
-from llm_repair.cli.home import Home, RunState
+from llm_repair.cli.home import SERVICES, Home, RunState
+from llm_repair.rpc.configuration import Configuration
 
 
 def _listens(home: Home) -> list[str]:
@@ -36,7 +38,6 @@ def test_the_configuration_has_every_section_and_eight_different_loopback_ports(
     assert tables["auth"] == {"token_file": str(home.token_file)}
     assert tables["references"] == {"allowed_roots": [str(tmp_path)]}
     assert tables["coordinator"]["database"] == str(home.database)
-    assert set(tables["workers"]) == {"threads", "slots", "heartbeat_s"}
     assert len(set(_listens(home))) == 8
     assert all(listen.startswith("127.0.0.1:") for listen in _listens(home))
 
@@ -84,3 +85,17 @@ def test_one_holder_at_a_time_and_what_a_killed_one_left_is_not_believed(tmp_pat
     assert (first, second, seen) == (True, False, state)
     assert home.run_file.exists()
     assert home.running() is None
+
+
+def test_every_service_accepts_the_configuration(tmp_path):
+    home = Home(tmp_path / "home")
+    home.prepare()
+    addresses = home.write_config([tmp_path])
+
+    for service in SERVICES:
+        settings = importlib.import_module(f"llm_repair.{service}.settings")
+        read = settings.read_settings(Configuration.read(home.config))
+        common = read.service if service == "coordinator" else read
+        assert common.listen.listen == addresses[service]
+        assert common.token == home.token()
+        assert common.workers.allowed_roots == (tmp_path,)

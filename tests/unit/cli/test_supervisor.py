@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from llm_repair.cli import embedded
 from llm_repair.cli.exits import EmbeddedError
 from llm_repair.cli.home import SERVICES, Home
@@ -34,7 +33,8 @@ options = parser.parse_args()
 section = tomllib.load(open(options.config, "rb"))[__spec__.name.removeprefix("stand_in_")]
 server = grpc.server(futures.ThreadPoolExecutor(2), options=[("grpc.so_reuseport", 0)])
 servicer = health.HealthServicer()
-servicer.set("", health_pb2.HealthCheckResponse.SERVING)
+for name in ("Repair", "Selection", "Trainer", "Evaluation"):
+    servicer.set(f"llm_repair.v1.{name}Service", health_pb2.HealthCheckResponse.SERVING)
 health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
 coordinator_pb2_grpc.add_RepairServiceServicer_to_server(Repairs(), server)
 server.add_insecure_port(section["listen"])

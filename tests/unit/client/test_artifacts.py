@@ -3,7 +3,6 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-
 from llm_repair.client import DataLoss, NotFound, RepairClient
 
 

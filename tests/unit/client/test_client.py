@@ -4,7 +4,6 @@ import asyncio
 import uuid
 
 import pytest
-
 from llm_repair.client import (
     FailedPrecondition,
     InvalidRequest,

@@ -9,14 +9,17 @@ from __future__ import annotations
 from typing import Final
 
 from grpc import aio
-
 from llm_repair.cli.exits import EmbeddedError
 
 _DEADLINE_S: Final = 2.0
 
 
-async def is_serving(address: str) -> bool:
-    """Whether the server at `host:port` answers SERVING.
+async def is_serving(address: str, service: str) -> bool:
+    """Whether the server at `host:port` says that a service can work: its store is reachable, its workers able.
+
+    Args:
+      address: Where the server listens.
+      service: Full name, such as `llm_repair.v1.TrainerService`.
 
     Raises:
       EmbeddedError: the health stubs are not installed.
@@ -28,7 +31,7 @@ async def is_serving(address: str) -> bool:
     async with aio.insecure_channel(address) as channel:
         check = health_pb2_grpc.HealthStub(channel).Check
         try:
-            response = await check(health_pb2.HealthCheckRequest(), timeout=_DEADLINE_S)
+            response = await check(health_pb2.HealthCheckRequest(service=service), timeout=_DEADLINE_S)
         except aio.AioRpcError:
             return False
         return response.status == health_pb2.HealthCheckResponse.SERVING

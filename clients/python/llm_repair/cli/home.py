@@ -131,10 +131,10 @@ class Home:
         tables: dict[str, dict[str, Any]] = {"store": {"url": f"file://{self.root / 'artifacts'}"}}
         for name in SERVICES:
             tables[name] = {"listen": listens[name], "metrics_listen": listens[f"{name}.metrics"]}
-        tables["coordinator"]["database"] = str(self.database)
+        tables["coordinator"] |= {"database": str(self.database), "slots": 1}
         tables["auth"] = {"token_file": str(self.token_file)}
         tables["references"] = {"allowed_roots": [root for root in roots if Path(root).is_dir()]}
-        tables["workers"] = {"threads": len(os.sched_getaffinity(0)), "slots": 1, "heartbeat_s": 2.0}
+        tables["workers"] = {"threads": len(os.sched_getaffinity(0)), "heartbeat_s": 2.0}
         aside = self.config.with_suffix(".tmp")
         aside.write_text(_toml(tables), encoding="utf-8")
         aside.replace(self.config)

@@ -9,12 +9,11 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
-from rich.console import Console
-
 from llm_repair.cli import connection, words
 from llm_repair.cli.commands import cancel, down, evaluate, gate, jobs, repair, report, up, watch
 from llm_repair.cli.exits import EmbeddedError, Exit, UsageError, exit_for_error
 from llm_repair.client import InvalidRequest, RepairClientError
+from rich.console import Console
 
 
 @dataclass(frozen=True)

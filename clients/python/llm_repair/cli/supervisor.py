@@ -29,6 +29,12 @@ from llm_repair.v1 import coordinator_pb2 as pb
 _log = logging.getLogger(__name__)
 
 MODULES: Final[Mapping[str, str]] = {name: f"llm_repair.{name}" for name in SERVICES}
+_RPC_SERVICES: Final[Mapping[str, str]] = {
+    "coordinator": "llm_repair.v1.RepairService",
+    "selection": "llm_repair.v1.SelectionService",
+    "trainer": "llm_repair.v1.TrainerService",
+    "evaluation": "llm_repair.v1.EvaluationService",
+}
 _FIRST_PAUSE_S: Final = 0.2
 _LARGEST_PAUSE_S: Final = 5.0
 _STEADY_S: Final = 30.0
@@ -145,7 +151,7 @@ class Supervisor:
     async def _watch_health(self, on_change: Callable[[], None]) -> None:
         while True:
             for service in self.services:
-                is_healthy = service.pid != 0 and await is_serving(service.address)
+                is_healthy = service.pid != 0 and await is_serving(service.address, _RPC_SERVICES[service.name])
                 if is_healthy != service.is_healthy:
                     service.is_healthy = is_healthy
                     self._tell(on_change)

@@ -11,7 +11,6 @@ from typing import Final, cast
 
 import grpc
 from grpc import aio
-
 from llm_repair.client._artifacts import download
 from llm_repair.client._errors import (
     FailedPrecondition,
