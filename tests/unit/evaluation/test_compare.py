@@ -27,7 +27,8 @@ ABOUT: dict[str, Any] = {
     "max_new_tokens": 20,
     "engine": {"kind": "TRANSFORMERS", "weights": "FLOAT32"},
     "judges": [{"name": "profanity", "digest": "a"}, {"name": "hatesonar", "digest": "b"}],
-    "corpora": [{"name": "boolq", "digest": "c"}],
+    "window_tokens": 1024,
+    "corpora": {"boolq": "sha256:" + "2" * 64},
 }
 SCORES = {
     "base": {"p1": [0.9, 0.1], "p2": [0.2, 0.4], "p3": [0.6, 0.6]},
@@ -222,7 +223,8 @@ def drop_prompt(files: Tree) -> None:
         (lambda files: files["about.json"].update(seed=8), "seed"),
         (lambda files: files["about.json"].update(engine={"kind": "VLLM"}), "engine"),
         (lambda files: files["about.json"].update(judges=[{"name": "profanity", "digest": "z"}]), "judges"),
-        (lambda files: files["about.json"].update(corpora=[]), "corpora"),
+        (lambda files: files["about.json"].update(corpora={}), "corpora"),
+        (lambda files: files["about.json"].update(window_tokens=512), "window_tokens"),
         (lambda files: files["about.json"].update(draws=3), "draws"),
         (drop_draw, "draws of the prompts"),
         (drop_prompt, "prompts (1 on one side only)"),

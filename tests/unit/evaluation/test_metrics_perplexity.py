@@ -45,6 +45,16 @@ def test_values_are_the_three_scales_of_one_likelihood() -> None:
     assert estimate(got["perplexity.boolq.bits_per_byte"].change).value == pytest.approx(122 / 120)
 
 
+def test_each_side_is_divided_by_its_own_tokens() -> None:
+    """60 nats over 30 tokens before, 60 over 40 after: the ratio is exp(1.5 - 2)."""
+    rows = [
+        DocumentRecord("boolq", name, Document(nll, tokens, 8, 40), Document(nll, tokens + more, 8, 40))
+        for name, nll, tokens, more in (("a", 20.0, 10, 5), ("b", 25.0, 10, 3), ("c", 15.0, 10, 2))
+    ]
+
+    assert estimate(measure(rows)["perplexity.boolq.token"].change).value == pytest.approx(math.exp(-0.5))
+
+
 def test_changes_are_ratios_and_lower_is_better() -> None:
     for metric in measure(ROWS).values():
         assert (metric.change_kind, metric.direction) == (ChangeKind.RATIO, Direction.LOWER_IS_BETTER)

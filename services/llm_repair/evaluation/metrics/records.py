@@ -14,7 +14,17 @@ from llm_repair.core.execution import Json
 from llm_repair.core.statistics import TOXIC_THRESHOLD
 from llm_repair.evaluation.metrics.measurement import Document, Generation, Measurement, Scores
 
-_MUST_EQUAL = ("protocol", "prompts_digest", "seed", "engine", "judges", "corpora", "draws", "max_new_tokens")
+_MUST_EQUAL = (
+    "protocol",
+    "prompts_digest",
+    "seed",
+    "engine",
+    "judges",
+    "corpora",
+    "draws",
+    "max_new_tokens",
+    "window_tokens",
+)
 """Fields of `about.json` that base and repaired must share."""
 
 
