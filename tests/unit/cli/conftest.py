@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from llm_repair.cli.main import main
 from llm_repair.v1 import coordinator_pb2 as pb
 from llm_repair.v1 import types_pb2

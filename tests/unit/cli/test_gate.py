@@ -4,6 +4,7 @@ import json
 import xml.etree.ElementTree as ElementTree
 
 import pytest
+
 from llm_repair.v1 import coordinator_pb2 as pb
 
 

@@ -5,6 +5,7 @@ import signal
 import sys
 
 import pytest
+
 from llm_repair.v1 import coordinator_pb2 as pb
 from llm_repair.v1 import types_pb2
 

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from llm_repair.cli import embedded
 from llm_repair.cli.exits import EmbeddedError
 from llm_repair.cli.home import SERVICES, Home

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from grpc import aio
+
 from llm_repair.cli.exits import EmbeddedError
 
 _DEADLINE_S: Final = 2.0

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from rich.console import Console
+from rich.text import Text
+
 from llm_repair.cli import words
 from llm_repair.cli.tables import print_rows
 from llm_repair.v1 import coordinator_pb2 as pb
 from llm_repair.v1 import types_pb2
-from rich.console import Console
-from rich.text import Text
 
 _COLOURS = {pb.VERDICT_PASS: "green", pb.VERDICT_INCONCLUSIVE: "yellow", pb.VERDICT_FAIL: "red"}
 

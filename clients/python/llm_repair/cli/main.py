@@ -9,11 +9,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 
+from rich.console import Console
+
 from llm_repair.cli import connection, words
 from llm_repair.cli.commands import cancel, down, evaluate, gate, jobs, repair, report, up, watch
 from llm_repair.cli.exits import EmbeddedError, Exit, UsageError, exit_for_error
 from llm_repair.client import InvalidRequest, RepairClientError
-from rich.console import Console
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,9 @@ _COMMANDS: Final = {
 }
 
 
+_NOT_ALLOWED: Final = "REFERENCE_NOT_ALLOWED"
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         # argparse's own exit code for wrong use, 2, would read as INCONCLUSIVE.
@@ -56,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # The last line of defence: people get a sentence, --debug gets the trace.
         if options.debug:
             raise
-        return _explain(error)
+        return _explain(error, is_embedded=not options.server)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -69,14 +73,17 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _explain(error: Exception) -> Exit:
+def _explain(error: Exception, *, is_embedded: bool) -> Exit:
     """Prints an error for people and returns its exit code."""
     match error:
         case InvalidRequest():
-            lines = [str(violation) for violation in error.violations]
+            lines = [*(str(violation) for violation in error.violations), *_hints(error, is_embedded=is_embedded)]
             code = exit_for_error(error)
         case RepairClientError():
-            lines = [f"{error.message}{f' ({error.reason})' if error.reason else ''}", *_hints(error)]
+            lines = [
+                f"{error.message}{f' ({error.reason})' if error.reason else ''}",
+                *_hints(error, is_embedded=is_embedded),
+            ]
             code = exit_for_error(error)
         case UsageError():
             lines, code = [str(error)], Exit.USAGE
@@ -92,8 +99,10 @@ def _explain(error: Exception) -> Exit:
     return code
 
 
-def _hints(error: RepairClientError) -> list[str]:
-    if error.reason == "REFERENCE_NOT_ALLOWED":
+def _hints(error: RepairClientError, *, is_embedded: bool) -> list[str]:
+    # A refused reference of a request comes as a field violation, whose text begins with the reason.
+    is_refused = error.reason == _NOT_ALLOWED or f"{_NOT_ALLOWED}:" in error.message
+    if is_refused and is_embedded:
         return ["allow its folder: llm-repair down, then the same command with --allow-root DIR"]
     return []
 

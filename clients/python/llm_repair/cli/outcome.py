@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from rich.console import Console
+from rich.text import Text
+
 from llm_repair.cli import heart, words
 from llm_repair.cli.exits import Exit, exit_for_verdict
 from llm_repair.cli.progress import follow
 from llm_repair.client import RepairCancelled, RepairClient, RepairFailed, RepairHandle
 from llm_repair.v1 import coordinator_pb2 as pb
-from rich.console import Console
-from rich.text import Text
 
 
 async def follow_to_the_end(client: RepairClient, handle: RepairHandle, console: Console, out: Path | None) -> Exit:

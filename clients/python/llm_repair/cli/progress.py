@@ -7,15 +7,16 @@ import time
 from dataclasses import dataclass, field
 from typing import Final
 
-from llm_repair.cli import words
-from llm_repair.client import RepairHandle, Update
-from llm_repair.v1 import coordinator_pb2 as pb
-from llm_repair.v1 import execution_pb2
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
+
+from llm_repair.cli import words
+from llm_repair.client import RepairHandle, Update
+from llm_repair.v1 import coordinator_pb2 as pb
+from llm_repair.v1 import execution_pb2
 
 _BAR_WIDTH: Final = 28
 _REFRESHES_PER_SECOND: Final = 8

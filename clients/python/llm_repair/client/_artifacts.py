@@ -13,6 +13,7 @@ from typing import Final, cast
 
 import grpc
 from grpc import aio
+
 from llm_repair.client._errors import DataLoss, NotFound, error_from_call, is_from_transport
 from llm_repair.client._transport import RETRY_WINDOW_S, Transport, delays, retrying
 from llm_repair.v1 import artifact_pb2 as pb

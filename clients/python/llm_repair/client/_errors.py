@@ -31,6 +31,7 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
+
 from llm_repair.v1 import types_pb2
 
 DOMAIN: Final = "llm-repair"

@@ -11,6 +11,7 @@ from typing import Final, cast
 
 import grpc
 from grpc import aio
+
 from llm_repair.client._artifacts import download
 from llm_repair.client._errors import (
     FailedPrecondition,

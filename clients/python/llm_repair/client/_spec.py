@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 from google.protobuf.message import Message
+
 from llm_repair.client._errors import FieldViolation, InvalidRequest
 from llm_repair.v1 import coordinator_pb2 as pb
 from llm_repair.v1 import evaluation_pb2, trainer_pb2, types_pb2

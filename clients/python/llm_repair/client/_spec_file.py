@@ -11,6 +11,7 @@ import yaml
 from google.protobuf import json_format
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
+
 from llm_repair.client._errors import FieldViolation, InvalidRequest
 from llm_repair.v1 import coordinator_pb2 as pb
 

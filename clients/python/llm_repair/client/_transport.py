@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import grpc
 from grpc import aio
+
 from llm_repair.client._errors import error_from_call
 from llm_repair.v1.artifact_pb2_grpc import ArtifactServiceStub
 from llm_repair.v1.coordinator_pb2_grpc import RepairServiceStub

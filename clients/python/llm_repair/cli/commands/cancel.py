@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from llm_repair.cli import connection, names, words
-from llm_repair.cli.exits import Exit
 from rich.console import Console
 from rich.text import Text
+
+from llm_repair.cli import connection, names, words
+from llm_repair.cli.exits import Exit
 
 
 def register(parser: argparse.ArgumentParser) -> None:

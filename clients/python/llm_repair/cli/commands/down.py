@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 
+from rich.console import Console
+
 from llm_repair.cli import embedded
 from llm_repair.cli.exits import Exit, UsageError
 from llm_repair.cli.home import Home
-from rich.console import Console
 
 
 def register(parser: argparse.ArgumentParser) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+from rich.console import Console
+
 from llm_repair.cli import connection, heart, names
 from llm_repair.cli.exits import Exit, UsageError
-from rich.console import Console
 
 
 def register(parser: argparse.ArgumentParser) -> None:

@@ -7,11 +7,12 @@ import json
 from pathlib import Path
 
 from google.protobuf import json_format
+from rich.console import Console
+
 from llm_repair.cli import connection, gate_files, heart, names, words
 from llm_repair.cli.exits import Exit, exit_for_verdict
 from llm_repair.client import load_policy
 from llm_repair.v1 import coordinator_pb2 as pb
-from rich.console import Console
 
 
 def register(parser: argparse.ArgumentParser) -> None:

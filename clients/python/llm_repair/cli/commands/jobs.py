@@ -7,11 +7,12 @@ import contextlib
 from datetime import UTC
 from typing import Final
 
+from rich.console import Console
+
 from llm_repair.cli import connection, words
 from llm_repair.cli.exits import Exit
 from llm_repair.cli.tables import print_rows
 from llm_repair.v1 import coordinator_pb2 as pb
-from rich.console import Console
 
 _HEADER: Final = ("name", "state", "verdict", "steps", "created", "model")
 

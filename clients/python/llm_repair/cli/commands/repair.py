@@ -7,6 +7,9 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
+from rich.console import Console
+from rich.text import Text
+
 from llm_repair.cli import connection as connections
 from llm_repair.cli import words
 from llm_repair.cli.connection import Connection
@@ -16,8 +19,6 @@ from llm_repair.cli.references import resolve, resolve_dataset
 from llm_repair.client import judge, load_policy, load_spec, repair_spec
 from llm_repair.v1 import coordinator_pb2 as pb
 from llm_repair.v1 import evaluation_pb2, types_pb2
-from rich.console import Console
-from rich.text import Text
 
 
 def register(parser: argparse.ArgumentParser) -> None:

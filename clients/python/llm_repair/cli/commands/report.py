@@ -7,11 +7,12 @@ import tempfile
 import webbrowser
 from pathlib import Path
 
+from rich.console import Console
+from rich.text import Text
+
 from llm_repair.cli import connection, heart, names
 from llm_repair.cli.exits import Exit
 from llm_repair.cli.outcome import fetch
-from rich.console import Console
-from rich.text import Text
 
 
 def register(parser: argparse.ArgumentParser) -> None:

@@ -6,13 +6,14 @@ import argparse
 import asyncio
 import logging
 
+from rich.console import Console
+from rich.status import Status
+from rich.text import Text
+
 from llm_repair.cli import connection
 from llm_repair.cli.exits import Exit, UsageError
 from llm_repair.cli.home import Home
 from llm_repair.cli.supervisor import Service, Supervisor, require_services
-from rich.console import Console
-from rich.status import Status
-from rich.text import Text
 
 
 def register(parser: argparse.ArgumentParser) -> None:

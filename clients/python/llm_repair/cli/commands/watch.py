@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from rich.console import Console
+
 from llm_repair.cli import connection, names
 from llm_repair.cli.exits import Exit
 from llm_repair.cli.outcome import follow_to_the_end
-from rich.console import Console
 
 
 def register(parser: argparse.ArgumentParser) -> None:
