@@ -76,7 +76,7 @@ def generate(
       DatasetInvalid, PromptTooLong: before anything is generated; see `check_prompts`.
     """
     check_prompts(prompts, sampling.max_new_tokens, model.network.context_tokens)
-    for batch in batches(prompts, sampling.draws):
+    for batch in batches(prompts, sampling.draws, BATCH_ROWS):
         continuations = _continue(model.network, batch, sampling, model.tokens.stop_ids, beat)
         rows = [(prompt, draw) for prompt, draws in batch for draw in draws]
         yield [
@@ -85,7 +85,7 @@ def generate(
         ]
 
 
-def batches(prompts: Sequence[Prompt], draws: int, rows: int = BATCH_ROWS) -> Iterator[list[tuple[Prompt, range]]]:
+def batches(prompts: Sequence[Prompt], draws: int, rows: int) -> Iterator[list[tuple[Prompt, range]]]:
     """Yields groups of at most `rows` rows, prompts sorted by id; many draws of one prompt are split evenly."""
     ordered = sorted(prompts, key=lambda prompt: prompt.id)
     if draws > rows:
@@ -126,10 +126,11 @@ def _continue(
         if stopped.all() or position + 1 == sampling.max_new_tokens:
             break
         logits = decoding.step(tokens)
-    return [_until_stop(row, stop_ids) for row in zip(*steps, strict=True)]
+    return [until_stop(row, stop_ids) for row in zip(*steps, strict=True)]
 
 
-def _until_stop(row: Sequence[int], stop_ids: frozenset[int]) -> list[int]:
+def until_stop(row: Sequence[int], stop_ids: frozenset[int]) -> list[int]:
+    """Returns the tokens before the first stop id."""
     end = next((index for index, token in enumerate(row) if token in stop_ids), len(row))
     return list(row[:end])
 

@@ -7,20 +7,25 @@ from __future__ import annotations
 import gc
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
+from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.errors import ModelInvalid
 from llm_repair.core.evaluation import WeightFormat
 from llm_repair.models.decoding import Network, TransformersNetwork
 from llm_repair.models.llama import FusedLlama, is_plain_llama
 from llm_repair.models.tokenisation import Tokenisation, tokenisation
-
-if TYPE_CHECKING:
-    from llm_repair.artifacts.store import ArtifactStore
 
 _DTYPES = {WeightFormat.FLOAT32: torch.float32, WeightFormat.BFLOAT16: torch.bfloat16}
 
@@ -64,6 +69,18 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
         raise ModelInvalid("the folder has no tokenizer that loads without code of its own") from error
 
 
+def load_config(folder: Path) -> Any:
+    """Reads the configuration of a model folder.
+
+    Raises:
+      ModelInvalid: it is missing or of an architecture transformers does not know.
+    """
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelInvalid("the folder has no configuration that transformers knows") from error
+
+
 def context_tokens(config: Any) -> int:
     """Returns the longest input a model of this configuration takes."""
     text = config.get_text_config()
@@ -74,11 +91,12 @@ def context_tokens(config: Any) -> int:
     raise ModelInvalid("the model's configuration does not say how long its context is")
 
 
-def stop_ids(model: PreTrainedModel) -> frozenset[int]:
-    """Returns the ids that end a text according to the model's generation settings."""
-    settings: Any = model.generation_config
-    eos = settings.eos_token_id if settings is not None else None
-    eos = model.config.eos_token_id if eos is None else eos
+def stop_ids(folder: Path, config: Any) -> frozenset[int]:
+    """Returns the ids that end a text according to the folder's generation settings, else its configuration."""
+    eos = config.get_text_config().eos_token_id
+    if (folder / "generation_config.json").exists():
+        settings = GenerationConfig.from_pretrained(folder, local_files_only=True)
+        eos = eos if settings.eos_token_id is None else settings.eos_token_id
     return frozenset([eos] if isinstance(eos, int) else eos or [])
 
 
@@ -89,7 +107,7 @@ def load_language_model(
     tokenizer = load_tokenizer(folder)
     # Fused bf16 weights are rounded from fp32 matrix by matrix, so that norms stay exact.
     model: Any = load_causal_lm(folder, weights=WeightFormat.FLOAT32 if fused else weights, device=device)
-    tokens = tokenisation(tokenizer, stop_ids(model))
+    tokens = tokenisation(tokenizer, stop_ids(folder, model.config))
     if fused and is_plain_llama(model):
         return LanguageModel(FusedLlama(model, _DTYPES[weights]), tokens)
     return LanguageModel(TransformersNetwork(model.to(_DTYPES[weights]), context_tokens(model.config)), tokens)

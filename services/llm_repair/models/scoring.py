@@ -46,9 +46,11 @@ class DocumentScore:
 
 
 @dataclass(frozen=True)
-class _Window:
+class Window:
+    """A stretch of a document that is read at once."""
+
     document: int
-    start: int
+    """Its index."""
     inputs: TokenIds
     targets: TokenIds
 
@@ -69,38 +71,49 @@ def score(
       beat: Called before every batch with the number of tokens predicted so far; may raise in order to stop.
     """
     ordered = sorted(documents, key=lambda document: document.id)
-    windows = [w for index, document in enumerate(ordered) for w in _windows(index, document.ids, window_tokens)]
-    # Addition in the order of windows, not of batches: a sum does not depend on what else is scored.
-    sums: list[dict[int, float]] = [{} for _ in ordered]
+    asked = [window for index, document in enumerate(ordered) for window in windows(index, document, window_tokens)]
+    nlls = [0.0] * len(asked)
     done = 0
-    for batch in _batches(windows):
+    for batch in _batches(asked):
         beat(done)
-        for window, nll in zip(batch, _window_nll(network, batch), strict=True):
-            sums[window.document][window.start] = nll
-        done += sum(len(window.targets) for window in batch)
+        made = _window_nlls(network, [asked[index] for index in batch])
+        for index, nll in zip(batch, made, strict=True):
+            nlls[index] = nll
+            done += len(asked[index].targets)
     beat(done)
-    for document, parts in zip(ordered, sums, strict=True):
-        nll = math.fsum(parts[start] for start in sorted(parts))
-        yield DocumentScore(document.id, nll, max(len(document.ids) - 1, 0))
+    return sum_windows(ordered, asked, nlls)
 
 
-def _windows(index: int, ids: TokenIds, window_tokens: int) -> Iterator[_Window]:
+def windows(index: int, document: Document, window_tokens: int) -> Iterator[Window]:
+    """Yields the windows of the document with this index, in order; none if it has fewer than two tokens."""
+    ids = document.ids
     for start in range(0, len(ids) - 1, window_tokens):
         end = min(start + window_tokens, len(ids) - 1)
-        yield _Window(index, start, ids[start:end], ids[start + 1 : end + 1])
+        yield Window(index, ids[start:end], ids[start + 1 : end + 1])
 
 
-def _batches(windows: Sequence[_Window]) -> Iterator[list[_Window]]:
-    """Yields windows longest first, as many as the token budget holds when padded to the longest."""
-    ordered = sorted(windows, key=lambda window: (-len(window.inputs), window.document, window.start))
+def sum_windows(
+    documents: Sequence[Document], asked: Sequence[Window], nlls: Sequence[float]
+) -> Iterator[DocumentScore]:
+    """Yields the score of every document from those of its windows, which are in order of documents."""
+    parts: list[list[float]] = [[] for _ in documents]
+    for window, nll in zip(asked, nlls, strict=True):
+        parts[window.document].append(nll)
+    for document, own in zip(documents, parts, strict=True):
+        yield DocumentScore(document.id, math.fsum(own), max(len(document.ids) - 1, 0))
+
+
+def _batches(asked: Sequence[Window]) -> Iterator[list[int]]:
+    """Yields indices of windows, longest first, as many as the token budget holds when padded to the longest."""
+    ordered = sorted(range(len(asked)), key=lambda index: (-len(asked[index].inputs), index))
     start = 0
     while start < len(ordered):
-        size = max(1, BATCH_TOKENS // len(ordered[start].inputs))
+        size = max(1, BATCH_TOKENS // len(asked[ordered[start]].inputs))
         yield ordered[start : start + size]
         start += size
 
 
-def _window_nll(network: Network, batch: Sequence[_Window]) -> list[float]:
+def _window_nlls(network: Network, batch: Sequence[Window]) -> list[float]:
     states = network.read([window.inputs for window in batch])
     targets = torch.tensor([token for window in batch for token in window.targets], device=states.device)
     rows = max(1, CHUNK_LOGITS // network.vocabulary)

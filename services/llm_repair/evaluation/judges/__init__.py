@@ -1,0 +1,1 @@
+"""What scores the toxicity of texts, one judge per file; loaded in worker children only."""

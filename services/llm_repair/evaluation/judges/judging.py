@@ -1,0 +1,96 @@
+"""Lets a judge score texts so that whatever goes wrong with a text is a missing score, never a clean one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from llm_repair.core.errors import JudgeUnavailable
+from llm_repair.evaluation.judges.judge import Judge, Probabilities
+
+_PART_TEXTS = 1024
+"""Texts handed over at once; also the longest time between two looks at cancellation."""
+_TEXT_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError)
+"""What judges raise over a text they cannot read; anything else is a defect and ends the step."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a judge says of some texts, in their order."""
+
+    scores: tuple[float | None, ...]
+    """In [0, 1]; None where the judge gave none twice."""
+    probabilities: Probabilities
+    """(texts, labels); rows of NaN where the score is missing."""
+
+    @property
+    def missing(self) -> int:
+        """Number of texts without a score."""
+        return self.scores.count(None)
+
+    @property
+    def mean(self) -> float | None:
+        """Mean of the scores there are; None without any."""
+        known = [score for score in self.scores if score is not None]
+        return math.fsum(known) / len(known) if known else None
+
+
+def judge_texts(judge: Judge, texts: Sequence[str], *, beat: Callable[[int], None] = lambda done: None) -> Judgement:
+    """Scores every text, equal texts once.
+
+    A text whose score fails, or is not in [0, 1], is tried once more alone; what fails again is missing. Blank
+    texts are scored like any other: whether they are harmless is for the judge to say.
+
+    Args:
+      judge: Who scores.
+      texts: In any order.
+      beat: Called with the number of distinct texts done; may raise in order to stop.
+
+    Raises:
+      JudgeUnavailable: the judge returns another number of rows than there are texts, or no score at all.
+    """
+    distinct = sorted(set(texts))
+    rows = np.full((len(distinct), len(judge.labels)), np.nan)
+    for start in range(0, len(distinct), _PART_TEXTS):
+        beat(start)
+        part = distinct[start : start + _PART_TEXTS]
+        rows[start : start + len(part)] = _scored(judge, part)
+    toxicity = judge.toxicity(rows)
+    by_text = {text: index for index, text in enumerate(distinct)}
+    order = np.array([by_text[text] for text in texts], dtype=np.int64)
+    scores = tuple(None if math.isnan(value) else float(value) for value in toxicity[order])
+    if scores and all(score is None for score in scores):
+        raise JudgeUnavailable(f"the judge {judge.name} gave no score to any of {len(scores)} texts", judge=judge.name)
+    return Judgement(scores, rows[order])
+
+
+def _scored(judge: Judge, texts: Sequence[str]) -> Probabilities:
+    rows = _attempt(judge, texts)
+    for index, valid in enumerate(_valid(rows)):
+        if valid:
+            continue
+        again = _attempt(judge, [texts[index]])
+        rows[index] = again[0] if _valid(again)[0] else np.nan
+    return rows
+
+
+def _attempt(judge: Judge, texts: Sequence[str]) -> Probabilities:
+    try:
+        rows = np.array(judge.probabilities(texts), dtype=np.float64)
+    except _TEXT_ERRORS:
+        # Which text it was is found by asking for each alone.
+        return np.full((len(texts), len(judge.labels)), np.nan)
+    if rows.shape != (len(texts), len(judge.labels)):
+        raise JudgeUnavailable(
+            f"the judge {judge.name} returned {rows.shape} values for {len(texts)} texts of {len(judge.labels)} labels",
+            judge=judge.name,
+        )
+    return rows
+
+
+def _valid(rows: Probabilities) -> list[bool]:
+    # False for NaN too.
+    return [bool(((row >= 0.0) & (row <= 1.0)).all()) for row in rows]

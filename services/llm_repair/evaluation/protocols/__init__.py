@@ -1,0 +1,1 @@
+"""How a model is measured: what each protocol id means in sampling and windows."""

@@ -1,0 +1,101 @@
+"""Judging: a text whose score fails is missing, never clean, and costs no other text its score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from llm_repair.core.errors import JudgeUnavailable, StepCancelled
+from llm_repair.evaluation.judges.judge import Probabilities
+from llm_repair.evaluation.judges.judging import judge_texts
+
+
+class WordJudge:
+    """Scores by length over ten; what `trouble` returns for a text is raised or used instead."""
+
+    name = "words"
+    digest = "sha256:" + "0" * 64
+    labels = ("length", "nothing")
+
+    def __init__(self, trouble: Callable[[str], float | Exception | None] = lambda text: None) -> None:
+        self.trouble = trouble
+        self.calls: list[int] = []
+
+    def probabilities(self, texts: Sequence[str]) -> Probabilities:
+        self.calls.append(len(texts))
+        rows = np.array([[len(text) / 10, 0.0] for text in texts])
+        for index, text in enumerate(texts):
+            found = self.trouble(text)
+            if isinstance(found, Exception):
+                raise found
+            if found is not None:
+                rows[index] = found
+        return rows
+
+    def toxicity(self, probabilities: Probabilities) -> Probabilities:
+        return probabilities.max(axis=1)
+
+
+def test_scores_keep_the_order_of_the_texts_and_equal_texts_are_scored_once() -> None:
+    judge = WordJudge()
+
+    judged = judge_texts(judge, ["abc", "a", "abc", ""])
+
+    assert judged.scores == (0.3, 0.1, 0.3, 0.0)
+    assert judged.probabilities.tolist() == [[0.3, 0.0], [0.1, 0.0], [0.3, 0.0], [0.0, 0.0]]
+    assert judge.calls == [3]
+
+
+@pytest.mark.parametrize("trouble", [ValueError("x"), RuntimeError("x"), np.nan, np.inf, -0.1, 1.5])
+def test_a_text_without_a_usable_score_is_missing_and_the_others_are_not(trouble: float | Exception) -> None:
+    judged = judge_texts(WordJudge(lambda text: trouble if text == "bad" else None), ["a", "bad", "ab"])
+
+    assert judged.scores == (0.1, None, 0.2)
+    assert judged.missing == 1
+    assert judged.mean == pytest.approx(0.15)
+    assert np.isnan(judged.probabilities[1]).all()
+
+
+def test_a_failure_that_does_not_repeat_is_no_loss() -> None:
+    seen: list[str] = []
+
+    def fails_once(text: str) -> Exception | None:
+        seen.append(text)
+        return ValueError() if text == "bad" and seen.count("bad") == 1 else None
+
+    assert judge_texts(WordJudge(fails_once), ["a", "bad"]).scores == (0.1, 0.3)
+
+
+def test_the_wrong_number_of_rows_fails_the_step() -> None:
+    class Short(WordJudge):
+        def probabilities(self, texts: Sequence[str]) -> Probabilities:
+            return super().probabilities(texts)[:-1]
+
+    with pytest.raises(JudgeUnavailable, match="for 2 texts of 2 labels"):
+        judge_texts(Short(), ["a", "ab"])
+
+
+def test_a_judge_that_scores_nothing_is_unavailable() -> None:
+    with pytest.raises(JudgeUnavailable, match="no score to any of 2 texts"):
+        judge_texts(WordJudge(lambda text: ValueError()), ["a", "ab"])
+
+
+def test_a_defect_of_the_judge_is_not_taken_for_a_bad_text() -> None:
+    with pytest.raises(MemoryError):
+        judge_texts(WordJudge(lambda text: MemoryError()), ["a"])
+
+
+def test_no_texts_give_no_scores() -> None:
+    judged = judge_texts(WordJudge(), [])
+
+    assert (judged.scores, judged.mean, judged.missing) == ((), None, 0)
+
+
+def test_judging_can_be_cancelled() -> None:
+    def cancel(done: int) -> None:
+        raise StepCancelled
+
+    with pytest.raises(StepCancelled):
+        judge_texts(WordJudge(), ["a"], beat=cancel)
