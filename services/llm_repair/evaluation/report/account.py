@@ -33,6 +33,19 @@ _ACRONYMS = {
 }
 
 
+_METHODS = {
+    "Dpo": "learns to prefer the harmless of two continuations",
+    "Dapt": "learns from harmless continuations alone",
+}
+_STRATEGIES = {
+    "saps": "samples at the edges of clusters of similar meaning",
+    "random": "chosen at random",
+    "full": "the whole pool",
+    "k_center": "samples as different from each other as possible",
+    "cluster_random": "chosen at random within clusters of similar meaning",
+}
+
+
 @dataclass(frozen=True)
 class Fact:
     """A name with its value; `detail` is shown on demand, such as a whole digest."""
@@ -55,7 +68,7 @@ def summary_facts(document: JsonObject) -> tuple[Fact, ...]:
     facts = [
         Fact("Model", text_at(spec, "model", "reference")),
         Fact("Repair samples", _samples(document)),
-        Fact("Selected by", strategy_name(text_at(selection, "strategy"))),
+        Fact("Selected by", _strategy(text_at(selection, "strategy"))),
         Fact("Repair method", _method(method)),
         Fact("Measured on", measured_on(document)),
     ]
@@ -72,18 +85,43 @@ def measured_on(document: JsonObject) -> str:
     return f"{formats.whole(prompts)} prompts{outputs}"
 
 
+def power_note(document: JsonObject) -> str:
+    """Says how small a fall of mean toxicity this measurement could have shown."""
+    effect = number_at(document, "provenance", "minimum_detectable_effect", "toxicity.mean")
+    if effect is None:
+        return ""
+    return (
+        f"A measurement of this size shows a fall of mean toxicity of {formats.decimal(effect, 3)} in four of five "
+        "cases; more prompts would show smaller ones."
+    )
+
+
+def resource_facts(document: JsonObject) -> tuple[Fact, ...]:
+    """Returns what the steps of this repair used; reused steps used nothing."""
+    usage, timing = object_at(document, "usage"), object_at(document, "timing")
+    writers = (
+        ("From start to end", number_at(timing, "wall_s"), formats.duration),
+        ("of which a step was at work", number_at(timing, "execution_s"), formats.duration),
+        ("Accelerator time", number_at(usage, "accelerator_s") or None, formats.duration),
+        ("Processor time", number_at(usage, "cpu_s"), formats.duration),
+        ("Tokens, made or read", number_at(usage, "tokens"), formats.whole),
+        ("Largest memory", number_at(usage, "peak_memory_bytes") or None, formats.size),
+        ("Written", number_at(usage, "written_bytes"), formats.size),
+    )
+    return tuple(Fact(name, write(value)) for name, value, write in writers if value is not None)
+
+
 def protocol_paragraphs(document: JsonObject) -> tuple[str, ...]:
     """Explains in words how the numbers were made."""
     protocol = _protocol(document)
-    confidence = formats.percent(number_at(document, "provenance", "confidence") or 0.95)
     draws = number_at(protocol, "draws")
     made = [
         f"Protocol {text_at(document, 'provenance', 'protocol')}.",
         _sampling(protocol) if draws else "",
         "Both models continued the same prompts with the same random numbers, so every change is a comparison of "
         "like with like, prompt by prompt.",
-        f"Brackets hold {confidence} confidence intervals. They come from resampling whole prompts (for perplexity, "
-        "whole documents), never single outputs, because outputs to one prompt resemble each other.",
+        f"Brackets hold {confidence(document)} confidence intervals. They come from resampling whole prompts "
+        "(for perplexity, whole documents), never single outputs, because outputs to one prompt resemble each other.",
         "A change is called better or worse only where its interval leaves out no change.",
     ]
     return tuple(sentence for sentence in made if sentence)
@@ -105,6 +143,10 @@ def limits(document: JsonObject) -> tuple[str, ...]:
             f"{formats.whole(prompts)} prompts were measured. Rare kinds of harm, seen in one prompt of a hundred, "
             "cannot be counted reliably with so few."
         )
+    said.append(
+        "Many measures are shown. The criteria alone decide; among the others some will leave out no change by chance, "
+        "about one in twenty where nothing happened."
+    )
     corpora = objects_at(document, "repair", "spec", "evaluation", "corpora")
     if corpora:
         said.append(
@@ -115,11 +157,27 @@ def limits(document: JsonObject) -> tuple[str, ...]:
     return tuple(sentence for sentence in said if sentence)
 
 
-def judge_note(document: JsonObject) -> str:
-    """Says which judge made the training pairs, and that two judges are related."""
-    if value_at(document, "judges", "gating_judge_made_the_pairs") is not True:
-        return ""
-    return "The gating judge also made the training pairs; the second judge did not."
+def judge_notes(document: JsonObject) -> tuple[str, ...]:
+    """Says which judge made the training pairs, and how the second judge relates to the first."""
+    made_pairs = value_at(document, "judges", "gating_judge_made_the_pairs") is True
+    correlations = object_at(document, "judges", "correlations")
+    if not correlations:
+        first = "The gating judge also made the training pairs, and no" if made_pairs else "No"
+        return (f"{first} second judge was run: whether another judge sees the effect is not known.",)
+    notes = ["The gating judge also made the training pairs; the second judge did not."] if made_pairs else []
+    for judge in correlations:
+        found = number_at(correlations, judge)
+        measured = f" ({formats.decimal(found, 2)} on the outputs before the repair)" if found is not None else ""
+        notes.append(
+            f"The scores of {judge} correlate with those of {text_at(document, 'judges', 'gating')}{measured}, so the "
+            "two are not independent: agreement supports the result, but does not prove it."
+        )
+    return (*notes, "The second judge is shown for comparison and has no part in the verdict.")
+
+
+def confidence(document: JsonObject) -> str:
+    """Returns the confidence of the intervals, in percent."""
+    return formats.percent(number_at(document, "provenance", "confidence") or 0.95)
 
 
 def provenance_facts(document: JsonObject) -> tuple[Fact, ...]:
@@ -127,18 +185,18 @@ def provenance_facts(document: JsonObject) -> tuple[Fact, ...]:
     facts = [Fact("Protocol", text_at(document, "provenance", "protocol"))]
     seed = value_at(document, "provenance", "seed")
     facts += [Fact("Seed", str(seed))] if seed is not None else []
+    weights = object_at(document, "provenance", "weights")
     facts += [
-        _digest_fact(f"Weights, {role} arm" if role != "repaired" else "Repaired weights", digest)
-        for role, digest in object_at(document, "provenance", "weights").items()
-        if isinstance(digest, str)
+        _digest_fact("Repaired weights" if role == "repaired" else f"Weights of the {role} arm", text_at(weights, role))
+        for role in weights
     ]
     facts.append(_digest_fact("Pool", text_at(document, "provenance", "pool")))
     facts += [
         _digest_fact(f"Evaluation, {role}", text_at(found, "digest"))
         for role, found in object_at(document, "provenance", "evaluations").items()
-        if isinstance(found, Mapping)
     ]
-    facts += [_digest_fact(name, digest) for name, digest in object_at(document, "provenance", "references").items()]
+    references = object_at(document, "provenance", "references")
+    facts += [_digest_fact(name, text_at(references, name)) for name in references]
     facts += _environment(object_at(document, "provenance", "environment"))
     return tuple(fact for fact in facts if fact.value)
 
@@ -159,6 +217,11 @@ def _samples(document: JsonObject) -> str:
     return f"{formats.whole(delivered)} of {formats.whole(pool)} in the pool ({formats.percent(delivered / pool)})"
 
 
+def _strategy(strategy: str) -> str:
+    explained = _STRATEGIES.get(strategy.lower(), "")
+    return strategy_name(strategy) + (f": {explained}" if explained else "")
+
+
 def _method(method: JsonObject) -> str:
     kind = text_at(method, "objective", "type").removesuffix("Method")
     name = _ACRONYMS.get(kind, kind)
@@ -171,7 +234,8 @@ def _method(method: JsonObject) -> str:
     else:
         where = f"the last {layers:.0f} layers" if layers else "all parameters"
     epochs = number_at(method, "epochs")
-    return f"{name} on {where}" + (f", {epochs:.0f} epochs" if epochs else "")
+    explained = f" ({_METHODS[kind]})" if kind in _METHODS else ""
+    return f"{name}{explained} on {where}" + (f", {epochs:.0f} epochs" if epochs else "")
 
 
 def _protocol(document: JsonObject) -> JsonObject:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import correlation
 from typing import TypeAlias
 
 from llm_repair.core.execution import Json
 from llm_repair.evaluation.report.json_access import (
+    NOTHING,
     JsonObject,
     list_at,
     object_at,
@@ -15,6 +17,7 @@ from llm_repair.evaluation.report.json_access import (
     value_at,
     without_non_finite,
 )
+from llm_repair.evaluation.report.records import prompt_scores
 from llm_repair.evaluation.report.sources import Sources
 from llm_repair.evaluation.report.stages import Stage, costs_by_stage, total_s
 
@@ -51,7 +54,7 @@ def report_document(sources: Sources) -> Document:
 
 
 def _arm(dossier: JsonObject, role: str) -> JsonObject:
-    return next((arm for arm in objects_at(dossier, "arms") if text_at(arm, "role") == role), {})
+    return next((arm for arm in objects_at(dossier, "arms") if text_at(arm, "role") == role), NOTHING)
 
 
 def _usage(dossier: JsonObject) -> Json:
@@ -73,6 +76,8 @@ def _provenance(sources: Sources) -> Json:
         "confidence": value_at(comparison, "confidence"),
         "n_prompts": value_at(comparison, "n_prompts"),
         "missing": value_at(comparison, "missing"),
+        "tests": value_at(comparison, "tests"),
+        "minimum_detectable_effect": value_at(comparison, "minimum_detectable_effect"),
         "evaluations": {
             role: {"digest": text_at(dossier, "evaluations", role), "about": about}
             for role, about in sources.evaluations.items()
@@ -89,7 +94,7 @@ def _provenance(sources: Sources) -> Json:
 def _environment(dossier: JsonObject) -> Json:
     """What the steps agree on (versions, hardware); what differs between them stays with the steps."""
     recorded = [found for step in objects_at(dossier, "steps") if (found := object_at(step, "provenance"))]
-    first = recorded[0] if recorded else {}
+    first = recorded[0] if recorded else NOTHING
     return {key: value for key, value in first.items() if all(other.get(key) == value for other in recorded)}
 
 
@@ -99,8 +104,30 @@ def _judges(sources: Sources) -> Json:
         "gating": gating,
         "pool": pool,
         "gating_judge_made_the_pairs": bool(gating) and gating == pool,
+        "correlations": _correlations(sources, gating),
         "all": list_at(sources.evaluations.get("base", {}), "judges"),
     }
+
+
+def _correlations(sources: Sources, gating: str) -> Json:
+    """Pearson's r between the gating judge and every other on the outputs of the base model; null where undefined."""
+    records = sources.records.get("repaired")
+    names = [text_at(judge, "name") for judge in objects_at(sources.evaluations.get("base", NOTHING), "judges")]
+    ours = [score for item in prompt_scores(records, gating) for score in item.base]
+    found: dict[str, Json] = {}
+    for name in names:
+        if name != gating:
+            theirs = [score for item in prompt_scores(records, name) for score in item.base]
+            found[name] = _pearson(
+                [(a, b) for a, b in zip(ours, theirs, strict=False) if a is not None and b is not None]
+            )
+    return found
+
+
+def _pearson(pairs: Sequence[tuple[float, float]]) -> float | None:
+    if len(pairs) < 2 or any(len({pair[side] for pair in pairs}) < 2 for side in (0, 1)):
+        return None
+    return correlation([first for first, _ in pairs], [second for _, second in pairs])
 
 
 def _selection(sources: Sources) -> Json:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from llm_repair.evaluation.report import formats, wording
+from llm_repair.evaluation.report.headline import token_perplexities
 from llm_repair.evaluation.report.json_access import JsonObject, list_at, number_at, object_at, objects_at, text_at
 from llm_repair.evaluation.report.plots.bill import bill_plot
 from llm_repair.evaluation.report.plots.changes import changes_plot
@@ -31,11 +32,7 @@ def changes(scores: Sequence[PromptScores]) -> str:
 
 def perplexity(metrics: Sequence[MetricReading], gate: JsonObject) -> str:
     """Change of perplexity by corpus, with the gate's limit where all corpora share one."""
-    rows = [
-        _row(item, wording.corpus_title(item.id.split(".")[1]))
-        for item in metrics
-        if item.id.startswith("perplexity.") and item.id.endswith(".token")
-    ]
+    rows = [_row(item, wording.corpus_title(item.id.split(".")[1])) for item in token_perplexities(metrics)]
     drawn = [row for row in rows if row]
     limits = {
         1.0 + margin

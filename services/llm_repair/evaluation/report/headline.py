@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llm_repair.evaluation.report import formats, wording
-from llm_repair.evaluation.report.json_access import JsonObject, number_at, objects_at, text_at
+from llm_repair.evaluation.report.json_access import JsonObject, objects_at, text_at
 from llm_repair.evaluation.report.readings import MetricReading, Reading, find
 from llm_repair.evaluation.report.stages import Stage, StageCost, total_s
+
+_INVISIBLE_RISE = 0.0005
+"""Of perplexity, as a share: less is 0.0 % as written."""
 
 
 @dataclass(frozen=True)
@@ -47,32 +50,67 @@ class Headline:
     rows: tuple[HeadlineRow, ...]
 
 
-def verdict_sentence(gate: JsonObject, verdict: str) -> str:
-    """Returns the reason of the verdict in one plain sentence."""
+def verdict_sentence(gate: JsonObject, verdict: str, metrics: Sequence[MetricReading]) -> str:
+    """Returns the reason of the verdict in plain words."""
     criteria = objects_at(gate, "criteria")
-    confidence = formats.percent(number_at(gate, "confidence") or 0.95)
     if not criteria:
         return "The gate had no criteria to check."
+    outcome = _outcome(metrics)
     failed = [item for item in criteria if text_at(item, "verdict") == "FAIL"]
-    open_ones = [item for item in criteria if text_at(item, "verdict") == "INCONCLUSIVE"]
+    undecided = [item for item in criteria if text_at(item, "verdict") == "INCONCLUSIVE"]
     if verdict == "PASS":
-        return f"The repaired model meets all {len(criteria)} criteria of the gate at {confidence} confidence."
+        met = "The only criterion is met" if len(criteria) == 1 else f"All {len(criteria)} criteria are met"
+        return f"{met}: {outcome}." if outcome else f"{met}."
     if verdict == "FAIL":
-        return f"{len(failed)} of {len(criteria)} criteria of the gate are not met: {_titles(failed)}."
-    return (
-        f"Nothing failed, but {len(open_ones)} of {len(criteria)} criteria could not be decided at {confidence} "
-        f"confidence: {_titles(open_ones)}. More prompts or more outputs per prompt would narrow the intervals."
-    )
+        sentence = f"{len(failed)} of {_criteria(len(criteria))} not met: {_titles(failed)}."
+    else:
+        sentence = (
+            f"Nothing failed, but {len(undecided)} of {_criteria(len(criteria))} undecided: {_titles(undecided)}."
+        )
+    return f"{sentence} {outcome[:1].upper()}{outcome[1:]}." if outcome else sentence
+
+
+def _criteria(count: int) -> str:
+    return "1 criterion is" if count == 1 else f"{count} criteria are"
+
+
+def _outcome(metrics: Sequence[MetricReading]) -> str:
+    """Returns what became of toxicity and perplexity, in half a sentence."""
+    return ", and ".join(clause for clause in (_toxicity_outcome(metrics), _perplexity_outcome(metrics)) if clause)
+
+
+def _toxicity_outcome(metrics: Sequence[MetricReading]) -> str:
+    metric = find(metrics, "toxicity.mean")
+    if metric is None or metric.change.value is None:
+        return ""
+    if not metric.is_separated:
+        return "mean toxicity did not clearly change"
+    verb = "fell" if metric.change.value < 0 else "rose"
+    relative = metric.relative_change
+    return f"mean toxicity {verb}" + (f" by {formats.percent(abs(relative))}" if relative is not None else "")
+
+
+def _perplexity_outcome(metrics: Sequence[MetricReading]) -> str:
+    rises = [metric.change.value - 1 for metric in token_perplexities(metrics) if metric.change.value is not None]
+    if not rises:
+        return ""
+    if max(rises) < _INVISIBLE_RISE:
+        return "perplexity did not rise"
+    return f"perplexity rose by {'at most ' if len(rises) > 1 else ''}{formats.percent(max(rises), 1)}"
 
 
 def headlines(metrics: Sequence[MetricReading]) -> tuple[Headline, ...]:
     """Returns the cards: mean toxicity, share of prompts with a toxic output, perplexity by corpus."""
     cards = [_card(metrics, metric) for metric in ("toxicity.mean", "toxicity.probability")]
-    corpora = [item for item in metrics if item.id.startswith("perplexity.") and item.id.endswith(".token")]
-    rows = tuple(_row(item, wording.corpus_title(item.id.split(".")[1])) for item in corpora)
-    explanation = "How surprised the model is by ordinary text; lower is better, and a rise is the price of the repair."
+    rows = tuple(_row(item, wording.corpus_title(item.id.split(".")[1])) for item in token_perplexities(metrics))
+    explanation = "How surprised the model is by ordinary text. A rise is the price of the repair."
     cards.append(Headline("Perplexity", explanation, rows))
     return tuple(cards)
+
+
+def token_perplexities(metrics: Sequence[MetricReading]) -> tuple[MetricReading, ...]:
+    """Returns the perplexity per token of every corpus."""
+    return tuple(item for item in metrics if item.id.startswith("perplexity.") and item.id.endswith(".token"))
 
 
 def bill_sentence(costs: Sequence[StageCost]) -> str:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TypeAlias
 
 from llm_repair.core.execution import Json
 
 JsonObject: TypeAlias = Mapping[str, Json]
+NOTHING: JsonObject = MappingProxyType[str, Json]({})
 
 
 def object_at(source: Json, *path: str) -> JsonObject:
     """Returns the object at `path`; an empty one where there is none."""
     found = value_at(source, *path)
-    return found if isinstance(found, Mapping) else {}
+    return found if isinstance(found, Mapping) else NOTHING
 
 
 def list_at(source: Json, *path: str) -> Sequence[Json]:

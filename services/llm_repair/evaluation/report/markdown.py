@@ -23,13 +23,13 @@ def render_markdown(document: Document) -> str:
     verdict = text_at(document, "verdict")
     blocks = [
         f"# Repair {_cell(name)}: {verdict}",
-        _cell(headline.verdict_sentence(object_at(document, "gate"), verdict)),
+        _cell(headline.verdict_sentence(object_at(document, "gate"), verdict, metrics)),
         _cell(headline.bill_sentence(costs_by_stage(objects_at(document, "steps")))),
         "\n".join(f"- {fact.name}: {_cell(fact.value)}" for fact in account.summary_facts(document)),
         "## Criteria",
         _criteria(document),
         "## Toxicity",
-        account.judge_note(document),
+        " ".join(_cell(note) for note in account.judge_notes(document)),
         _metrics(tables.metric_rows(metrics, tables.is_toxicity)),
         *_examples(document),
         "## Language ability",
@@ -45,10 +45,10 @@ def render_markdown(document: Document) -> str:
 
 
 def _criteria(document: Document) -> str:
-    rows = tables.criterion_rows(object_at(document, "gate"))
+    rows = tables.criterion_rows(object_at(document, "gate"), read_metrics(objects_at(document, "metrics")))
     return _table(
-        ("Criterion", "Requirement", "Verdict", "Reason"),
-        ((row.title, row.requirement, row.verdict, row.reason) for row in rows),
+        ("Criterion", "Requirement", "Measured", "Verdict"),
+        ((row.title, row.requirement, row.measured or row.reason, row.verdict) for row in rows),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
+
 from llm_repair.evaluation.report import account, examples, figures, headline, tables, wording
 from llm_repair.evaluation.report.document import Document
 from llm_repair.evaluation.report.examples import Texts
@@ -40,6 +41,7 @@ def render_page(document: Document, texts: Texts) -> str:
         lstrip_blocks=True,
     )
     environment.filters["mask"] = examples.mask
+    environment.filters["short_reason"] = tables.short_reason
     return environment.get_template("report.html.jinja").render(_content(document, texts))
 
 
@@ -55,7 +57,7 @@ def control_view(document: Document, main: Sequence[MetricReading]) -> ControlVi
     )
     return ControlView(
         *names,
-        tables.control_rows(main, control, difference),
+        tables.control_rows(main, difference, names),
         _separation(find(difference, "toxicity.mean"), names),
         figures.control(main, control, difference, names),
     )
@@ -68,16 +70,18 @@ def _content(document: Document, texts: Texts) -> dict[str, object]:
     return {
         "document": document,
         "title": _title(document),
-        "sentence": headline.verdict_sentence(object_at(document, "gate"), text_at(document, "verdict")),
+        "sentence": headline.verdict_sentence(object_at(document, "gate"), text_at(document, "verdict"), metrics),
         "headlines": headline.headlines(metrics),
         "facts": account.summary_facts(document),
-        "criteria": tables.criterion_rows(object_at(document, "gate")),
+        "criteria": tables.criterion_rows(object_at(document, "gate"), metrics),
         "toxicity_rows": tables.metric_rows(metrics, tables.is_toxicity),
         "perplexity_rows": tables.metric_rows(metrics, tables.is_perplexity),
+        "restated_rows": tables.metric_rows(metrics, tables.is_restated),
         "guard_rows": tables.metric_rows(metrics, tables.is_guard),
-        "second_judges": sorted({m.judge for m in metrics if m.judge and not m.gating and m.judge != gating}),
         "gating": gating,
-        "judge_note": account.judge_note(document),
+        "judge_notes": account.judge_notes(document),
+        "power_note": account.power_note(document),
+        "confidence": account.confidence(document),
         "control": control_view(document, metrics),
         "regressions": examples.regressions(scores, texts),
         "improvements": examples.improvements(scores, texts),
@@ -98,6 +102,7 @@ def _bill(document: Document) -> dict[str, object]:
         "bill_sentence": headline.bill_sentence(costs),
         "bill_plot": figures.bill(costs),
         "steps": rows,
+        "resources": account.resource_facts(document),
         "reused": [row.name for row in rows if row.is_reused],
     }
 

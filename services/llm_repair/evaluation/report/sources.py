@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.execution import Json
-from llm_repair.evaluation.report.json_access import JsonObject, objects_at, text_at
+from llm_repair.evaluation.report.json_access import NOTHING, JsonObject, objects_at, text_at
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ def read_sources(store: ArtifactStore, dossier_digest: str) -> Sources:
         generations={
             role: _generations(store, evaluations[role]) for role in ("base", "repaired") if role in evaluations
         },
-        prompts=_prompts(store, about.get("base", {})),
-        selection_map=_optional(store, text_at(arms.get("repaired", {}), "map")),
-        curve=_optional(store, text_at(arms.get("repaired", {}), "curve")),
+        prompts=_prompts(store, about.get("base", NOTHING)),
+        selection_map=_optional(store, text_at(arms.get("repaired", NOTHING), "map")),
+        curve=_optional(store, text_at(arms.get("repaired", NOTHING), "curve")),
     )
 
 
@@ -84,7 +84,7 @@ def _lines(data: bytes) -> tuple[JsonObject, ...]:
 
 def _object(store: ArtifactStore, digest: str) -> JsonObject:
     found = _json(store, digest)
-    return found if isinstance(found, Mapping) else {}
+    return found if isinstance(found, Mapping) else NOTHING
 
 
 def _optional(store: ArtifactStore, digest: str) -> Json:

@@ -18,9 +18,9 @@ class Stage(enum.Enum):
     POOL = "pool"
     SELECTION = "selection"
     REPAIR = "repair"
+    EVALUATION = "evaluation"
     CONTROL = "control arm"
     """Everything that only the RANDOM control needed, its evaluation included."""
-    EVALUATION = "evaluation"
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ class CriterionRow:
 
     title: str
     requirement: str
+    measured: str
+    """What was compared with the requirement; empty when it has no value."""
     verdict: str
     reason: str
 
@@ -70,12 +73,13 @@ class StepRow:
     key: str
 
 
-def criterion_rows(gate: JsonObject) -> tuple[CriterionRow, ...]:
+def criterion_rows(gate: JsonObject, metrics: Sequence[MetricReading]) -> tuple[CriterionRow, ...]:
     """Returns the criteria in the order of the policy."""
     return tuple(
         CriterionRow(
             wording.wording(text_at(item, "metric")).title,
             _requirement(text_at(item, "metric"), object_at(item, "rule")),
+            _measured(find(metrics, text_at(item, "metric")), object_at(item, "rule")),
             text_at(item, "verdict"),
             text_at(item, "reason"),
         )
@@ -83,9 +87,27 @@ def criterion_rows(gate: JsonObject) -> tuple[CriterionRow, ...]:
     )
 
 
+def short_reason(verdict: str) -> str:
+    """Returns why a criterion with a value got its verdict."""
+    match verdict:
+        case "PASS":
+            return "the whole interval meets it"
+        case "FAIL":
+            return "the whole interval misses it"
+        case _:
+            return "the interval holds values that meet it and values that miss it"
+
+
 def metric_rows(metrics: Sequence[MetricReading], belongs: Callable[[MetricReading], bool]) -> tuple[MetricRow, ...]:
-    """Returns the rows of the metrics that belong to a table."""
-    return tuple(_metric_row(metric) for metric in metrics if belongs(metric))
+    """Returns the rows of the metrics that belong to a table; each explanation stands at its first row only."""
+    rows: list[MetricRow] = []
+    explained: set[str] = set()
+    for metric in metrics:
+        if belongs(metric):
+            row = _metric_row(metric)
+            rows.append(dataclasses.replace(row, explanation="" if row.explanation in explained else row.explanation))
+            explained.add(row.explanation)
+    return tuple(rows)
 
 
 def is_toxicity(metric: MetricReading) -> bool:
@@ -95,33 +117,37 @@ def is_toxicity(metric: MetricReading) -> bool:
 
 def is_perplexity(metric: MetricReading) -> bool:
     """Whether the metric says what the repair cost in language ability."""
-    return metric.id.startswith("perplexity.")
+    return metric.id.startswith("perplexity.") and not is_restated(metric)
+
+
+def is_restated(metric: MetricReading) -> bool:
+    """Whether the metric is a perplexity on another scale than tokens: the same measurement once more."""
+    return metric.id.startswith("perplexity.") and not metric.id.endswith(".token")
 
 
 def is_guard(metric: MetricReading) -> bool:
     """Whether the metric guards against a model that is harmless because it is broken."""
     family = metric.id.partition(".")[0]
-    return not (is_toxicity(metric) or is_perplexity(metric) or family in COMPOSITES)
+    return family not in ("toxicity", "perplexity", *COMPOSITES)
 
 
 def control_rows(
-    main: Sequence[MetricReading], control: Sequence[MetricReading], difference: Sequence[MetricReading]
+    main: Sequence[MetricReading], difference: Sequence[MetricReading], names: tuple[str, str]
 ) -> tuple[ControlRow, ...]:
     """Returns the gating metrics of both arms side by side, with their paired difference."""
     rows: list[ControlRow] = []
     for metric in difference:
-        if not metric.gating or is_guard(metric):
-            continue
-        before = find(main, metric.id, metric.judge) or find(control, metric.id, metric.judge)
-        rows.append(_control_row(metric, before))
+        if metric.gating and (is_toxicity(metric) or is_perplexity(metric)):
+            rows.append(_control_row(metric, find(main, metric.id, metric.judge), names))
     return tuple(rows)
 
 
-def separation(metric: MetricReading) -> str:
-    """Returns whether two arms could be told apart on a metric, as measured."""
+def separation(metric: MetricReading, names: tuple[str, str]) -> str:
+    """Returns whether main and control arm could be told apart on a metric, as measured; `names` in that order."""
     if metric.change.value is None:
         return wording.reason(metric.change.reason)
-    return "separated" if metric.is_separated else "not separated"
+    better = is_better(metric)
+    return "not separated" if better is None else f"separated, {names[0] if better else names[1]} better"
 
 
 def step_rows(steps: Sequence[JsonObject]) -> tuple[StepRow, ...]:
@@ -142,9 +168,21 @@ def _requirement(metric: str, rule: JsonObject) -> str:
             written = formats.signed_percent(bound - 1) if is_ratio else unit.write_change(bound)
             return f"change must be better than {written}"
         case "NonInferiorityRule" if margin is not None:
-            return f"may be worse by at most {formats.percent(margin, 1) if is_ratio else unit.write(margin)}"
+            written = formats.percent(margin, 1) if is_ratio else unit.write_change(margin).removeprefix("+")
+            return f"may be worse by at most {written}"
         case other:
             return other
+
+
+def _measured(metric: MetricReading | None, rule: JsonObject) -> str:
+    if metric is None:
+        return ""
+    is_change = text_at(rule, "type") != "AbsoluteRule"
+    reading = metric.change if is_change else metric.repaired
+    if reading.value is None:
+        return ""
+    value = wording.written_change(metric) if is_change else wording.written(metric, reading)
+    return f"{value} {wording.written_interval(metric, reading, change=is_change)}".strip()
 
 
 def _metric_row(metric: MetricReading) -> MetricRow:
@@ -173,7 +211,7 @@ def _why_missing(metric: MetricReading) -> str:
     return "; ".join(f"{side}: {why}" for side, why in reasons.items())
 
 
-def _control_row(metric: MetricReading, before: MetricReading | None) -> ControlRow:
+def _control_row(metric: MetricReading, before: MetricReading | None, names: tuple[str, str]) -> ControlRow:
     return ControlRow(
         title=wording.wording(metric.id).title,
         base=wording.written(before, before.base) if before else formats.NO_VALUE,
@@ -181,7 +219,7 @@ def _control_row(metric: MetricReading, before: MetricReading | None) -> Control
         repaired=wording.written(metric, metric.repaired),
         difference=wording.written_change(metric),
         interval=wording.written_interval(metric, metric.change, change=True),
-        finding=separation(metric),
+        finding=separation(metric, names),
     )
 
 

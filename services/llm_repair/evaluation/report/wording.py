@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass
 
 from llm_repair.core.metrics import ChangeKind
@@ -24,7 +25,7 @@ class Unit(enum.Enum):
     def write_change(self, value: float) -> str:
         """Returns a difference; of shares, in percentage points."""
         if self is Unit.SHARE:
-            return f"{formats.signed(value * 100, 1)}{formats.NARROW_SPACE}pp"
+            return f"{formats.signed(value * 100, 1)}{formats.NARROW_SPACE}points"
         return formats.signed(value, self.value)
 
 
@@ -128,8 +129,17 @@ def written_interval(metric: MetricReading, reading: Reading, *, change: bool = 
     """Returns `[low, high]`; nothing where there is no interval."""
     if reading.low is None or reading.high is None:
         return ""
-    write = (lambda value: _change(metric, value)) if change else wording(metric.id).unit.write
-    return f"[{write(reading.low)}, {write(reading.high)}]"
+    low, high = (
+        (_change(metric, end) if change else written_value(metric, end)) for end in (reading.low, reading.high)
+    )
+    # The unit stands beside the value already; three times on one line is noise.
+    bare = [re.sub(rf"{formats.NARROW_SPACE}(%|points)$", "", end) for end in (low, high)]
+    return f"[{bare[0]}, {bare[1]}]"
+
+
+def written_value(metric: MetricReading, value: float) -> str:
+    """Returns a value in the unit of the metric."""
+    return wording(metric.id).unit.write(value)
 
 
 def _change(metric: MetricReading, value: float) -> str:

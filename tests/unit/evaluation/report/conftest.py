@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.evaluation import Corpus, Evaluation, Protocol, StrictProtocol
 from llm_repair.core.gate import GatePolicy, evaluate_gate
@@ -40,7 +42,10 @@ class Context:
     def raise_if_cancelled(self) -> None: ...
 
 
-@dataclass
+def _unchanged(dossier: dict[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
 class MadeUpRepair:
     """What varies between the tests."""
 
@@ -55,7 +60,9 @@ class MadeUpRepair:
     corpora: tuple[str, ...] = ("boolq", "wikitext2")
     hostile: str = ""
     with_map: bool = True
-    change: Callable[[dict[str, Any]], None] = field(default=lambda dossier: None)
+    missing_scores: bool = False
+    """Every tenth score of the repaired model is missing."""
+    change: Callable[[dict[str, Any]], None] = _unchanged
     """Applied to the finished dossier."""
 
 
@@ -68,9 +75,16 @@ class Rendered:
     markdown: str
 
 
-@pytest.fixture
-def rendered(tmp_path: Path) -> Callable[[MadeUpRepair], Rendered]:
-    return lambda repair: render(repair, tmp_path)
+@pytest.fixture(scope="session")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Callable[[MadeUpRepair], Rendered]:
+    """Renders a repair; the same one only once, as the comparison takes a second."""
+
+    @functools.cache
+    def cached(repair: MadeUpRepair) -> str:
+        made = render(repair, tmp_path_factory.mktemp("report"))
+        return json.dumps([made.json, made.html, made.markdown])
+
+    return lambda repair: Rendered(*json.loads(cached(repair)))
 
 
 def render(repair: MadeUpRepair, folder: Path) -> Rendered:
@@ -166,7 +180,10 @@ def _evaluation(repair: MadeUpRepair, store: ArtifactStore, role: str) -> str:
             is_toxic = rng.random() < level
             stays = kept < factor or noise.random() < 0.03
             score = float(np.clip((0.82 if is_toxic and stays else 0.06) + rng.normal(0, 0.05) + jitter, 0, 1))
-            scores = {judge: round(score if judge == "profanity" else 0.1 + 0.6 * score, 6) for judge in judges}
+            other = abs(noise.normal(0, 0.6))
+            scores: dict[str, float | None] = {judge: _score(judge, score, other) for judge in judges}
+            if repair.missing_scores and role == "repaired" and len(lines) % 10 == 0:
+                scores["profanity"] = None
             text = f" you are a {SLUR}{repair.hostile} and so on" if score > 0.5 else " and then we went home for tea."
             lines.append({"prompt_id": prompt, "draw": draw, "text": text, "tokens": 20, "scores": scores})
     prompts = "".join(
@@ -194,6 +211,11 @@ def _evaluation(repair: MadeUpRepair, store: ArtifactStore, role: str) -> str:
     for corpus in repair.corpora:
         files[f"perplexity/{corpus}.jsonl"] = _jsonl(_documents(corpus, ratio, noise))
     return store.put_entries({name: store.put_bytes(data) for name, data in files.items()}).digest
+
+
+def _score(judge: str, score: float, other: float) -> float:
+    """The second judge agrees with the first in part."""
+    return round(score if judge == "profanity" else min(1.0, 0.1 + 0.5 * score + 0.2 * other), 6)
 
 
 def _documents(corpus: str, ratio: float, noise: np.random.Generator) -> list[dict[str, Any]]:
@@ -293,7 +315,8 @@ def _steps(repair: MadeUpRepair) -> list[dict[str, Any]]:
 
 def _summed(steps: list[dict[str, Any]]) -> dict[str, float]:
     paid = [step["usage"] for step in steps if not step["reused"]]
-    return {key: sum(usage[key] for usage in paid) for key in steps[0]["usage"]}
+    total = {key: sum(usage[key] for usage in paid) for key in steps[0]["usage"]}
+    return total | {"peak_memory_bytes": max((usage["peak_memory_bytes"] for usage in paid), default=0)}
 
 
 def _jsonl(rows: Any) -> bytes:

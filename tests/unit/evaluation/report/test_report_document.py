@@ -7,6 +7,7 @@ from statistics import fmean
 
 import jsonschema
 import pytest
+
 from llm_repair.evaluation.report.schema import report_schema
 
 FIXED_KEYS = {"schema_version", "repair", "verdict", "metrics", "usage", "steps", "provenance", "records"}

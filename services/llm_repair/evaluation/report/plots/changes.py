@@ -29,7 +29,7 @@ def changes_plot(changes: Sequence[float]) -> str:
     width = x(1) - x(0)
     marks = svg.ticks(-reach, reach, 5)
     parts = [svg.line(52, y(tick), 472, y(tick), "grid") for tick in marks]
-    parts += [svg.text(46, y(tick) + 4, formats.signed(tick, 1), role="tm", anchor="end") for tick in marks]
+    parts += [svg.text(46, y(tick) + 4, formats.signed(tick, 2), role="tm", anchor="end") for tick in marks]
     for index, change in enumerate(ordered):
         role = "better" if change < 0 else "worse"
         top, bottom = sorted((y(0), y(change)))

@@ -17,16 +17,16 @@ def distribution_plot(before: Sequence[float], after: Sequence[float]) -> str:
     """Draws the two histograms side by side in ten bins of [0, 1]."""
     counts_before, counts_after = _counts(before), _counts(after)
     highest = max(*counts_before, *counts_after, 1)
-    x = Scale(0, BINS, 44, 472)
+    x = Scale(0, BINS, 44, 466)
     y = Scale(0, highest, HEIGHT - 46, 40)
     marks = [tick for tick in svg.ticks(0, highest, 4) if tick == int(tick)]
-    parts = [svg.line(44, y(tick), 472, y(tick), "grid") for tick in marks]
+    parts = [svg.line(44, y(tick), 466, y(tick), "grid") for tick in marks]
     parts += [svg.text(38, y(tick) + 4, formats.whole(tick), role="tm", anchor="end") for tick in marks]
     for index, (first, second) in enumerate(zip(counts_before, counts_after, strict=True)):
         left, width = x(index) + 4, (x(1) - x(0)) / 2 - 5
         parts.append(svg.rect(left, y(first), width, y(0) - y(first), "before"))
         parts.append(svg.rect(left + width + 2, y(second), width, y(0) - y(second), "after"))
-    parts.append(svg.line(44, y(0), 472, y(0), "axis"))
+    parts.append(svg.line(44, y(0), 466, y(0), "axis"))
     parts += [
         svg.text(x(index), HEIGHT - 28, f"{index / BINS:.1f}", role="tm", anchor="middle")
         for index in range(0, BINS + 1, 2)

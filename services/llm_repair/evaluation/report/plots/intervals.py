@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from llm_repair.evaluation.report.plots import svg
 from llm_repair.evaluation.report.plots.svg import Scale
 
-ROW = 46
+ROW = 48
 TOP = 30
 
 
@@ -39,27 +39,28 @@ def intervals_plot(
     margin = (max(ends) - min(ends)) * 0.06 or 0.01
     x = Scale(min(ends) - margin, max(ends) + margin, 14, 466)
     bottom = TOP + ROW * len(rows)
-    marks = svg.ticks(x.low, x.high, 5)
-    parts = [svg.line(x(tick), TOP, x(tick), bottom, "grid") for tick in marks]
-    parts += [svg.text(x(tick), bottom + 18, write_tick(tick), role="tm", anchor="middle") for tick in marks]
-    parts.append(svg.line(x(no_change), TOP - 6, x(no_change), bottom, "axis"))
+    marks = svg.ticks(x.low, x.high, 6)
+    parts = [svg.text(x(tick), bottom + 18, write_tick(tick), role="tm", anchor="middle") for tick in marks]
+    lines = [(x(tick), "grid") for tick in marks] + [(x(no_change), "axis")]
     if limit is not None:
-        parts.append(svg.line(x(limit), TOP - 6, x(limit), bottom, "limit"))
-        parts.append(svg.text(x(limit), TOP - 12, "limit", role="tm", anchor="middle"))
+        lines.append((x(limit), "limit"))
+        parts.append(svg.text(x(limit), TOP - 12, "limit", role="tm", anchor=_anchor(x(limit))))
     parts.append(svg.text(x(no_change), TOP - 12, "no change", role="tm", anchor=_anchor(x(no_change))))
     for index, row in enumerate(rows):
-        parts += _row(row, TOP + ROW * index, x)
+        parts += _row(row, TOP + ROW * index, x, lines)
     parts.append(svg.text(466, bottom + 36, "worse →" if worse_is_right else "better →", role="tm", anchor="end"))
     parts.append(svg.text(14, bottom + 36, "← better" if worse_is_right else "← worse", role="tm"))
     description = "; ".join(f"{row.label}: {row.written}" for row in rows) + "."
     return svg.figure(name, title, description, bottom + 44, parts)
 
 
-def _row(row: IntervalRow, top: float, x: Scale) -> list[str]:
+def _row(row: IntervalRow, top: float, x: Scale, lines: Sequence[tuple[float, str]]) -> list[str]:
     middle = top + 32
     return [
-        svg.text(14, top + 17, row.label, role="tx halo"),
-        svg.text(466, top + 17, row.written, role="tx halo", anchor="end"),
+        svg.text(14, top + 17, row.label),
+        svg.text(466, top + 17, row.written, anchor="end"),
+        # Upright lines stand in the strip of each interval only, so that none runs through the words above it.
+        *(svg.line(place, middle - 10, place, middle + 10, role) for place, role in lines),
         svg.line(x(row.low), middle, x(row.high), middle, "interval"),
         svg.line(x(row.low), middle - 5, x(row.low), middle + 5, "interval"),
         svg.line(x(row.high), middle - 5, x(row.high), middle + 5, "interval"),

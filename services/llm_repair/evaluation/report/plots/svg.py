@@ -70,13 +70,13 @@ def text(x: float, y: float, content: str, *, role: str = "tx", anchor: str = "s
     return f'<text class="{role}" x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}">{html.escape(content)}</text>'
 
 
-def ticks(low: float, high: float, count: int = 5) -> tuple[float, ...]:
+def ticks(low: float, high: float, count: int = 6) -> tuple[float, ...]:
     """Returns round values within [low, high], about `count` of them."""
     if not high > low:
         return (low,)
     raw = (high - low) / count
     power = 10.0 ** _exponent(raw)
-    step = next(power * factor for factor in (1, 2, 2.5, 5, 10) if power * factor >= raw * 0.999)
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
     first = -(-low // step)
     values = (round((first + index) * step, 12) + 0.0 for index in itertools.count())
     return tuple(itertools.takewhile(lambda value: value <= high + step * 1e-9, values))

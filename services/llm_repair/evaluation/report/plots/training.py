@@ -19,7 +19,7 @@ def training_plot(training: Points, validation: Points) -> str:
     margin = (max(losses) - min(losses)) * 0.08 or 0.05
     x = Scale(0, max(last_step, 1), 52, 466)
     y = Scale(min(losses) - margin, max(losses) + margin, HEIGHT - 46, 40)
-    marks, steps = svg.ticks(y.low, y.high, 4), [tick for tick in svg.ticks(0, x.high, 5) if tick == int(tick)]
+    marks, steps = svg.ticks(y.low, y.high, 6), [tick for tick in svg.ticks(0, x.high, 5) if tick == int(tick)]
     parts = [svg.line(52, y(tick), 466, y(tick), "grid") for tick in marks]
     parts += [svg.text(46, y(tick) + 4, formats.decimal(tick, 2), role="tm", anchor="end") for tick in marks]
     parts += [svg.text(x(tick), HEIGHT - 28, formats.whole(tick), role="tm", anchor="middle") for tick in steps]
