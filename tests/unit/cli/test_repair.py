@@ -148,3 +148,17 @@ async def test_ctrl_c_detaches_says_how_to_come_back_and_cancels_nothing(coordin
     assert err == b""
     assert process.returncode == 130
     assert coordinator.repairs[name].state == pb.REPAIR_STATE_RUNNING
+
+
+async def test_a_second_ctrl_c_exits_without_a_trace(coordinator, environment):
+    coordinator.add_repair()
+    process = await _watch_process(environment, "watch", "a1")
+    await coordinator.emit_step("projects/default/repairs/a1", "select", pb.STEP_STATE_RUNNING)
+    await process.stdout.readline()
+
+    process.send_signal(signal.SIGINT)
+    process.send_signal(signal.SIGINT)
+    _, err = await asyncio.wait_for(process.communicate(), 5)
+
+    assert process.returncode in (130, -signal.SIGINT)
+    assert b"Traceback" not in err

@@ -13,6 +13,7 @@ import pytest
 from google.protobuf import any_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
+
 from llm_repair.v1 import artifact_pb2, artifact_pb2_grpc, coordinator_pb2_grpc, types_pb2
 from llm_repair.v1 import coordinator_pb2 as pb
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 
 import pytest
+
 from llm_repair.client import DataLoss, NotFound, RepairClient
 
 

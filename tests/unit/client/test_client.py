@@ -4,6 +4,7 @@ import asyncio
 import uuid
 
 import pytest
+
 from llm_repair.client import (
     FailedPrecondition,
     InvalidRequest,

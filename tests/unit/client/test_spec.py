@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from llm_repair.client import InvalidRequest, dataset, judge, load_policy, load_spec, repair_spec
 from llm_repair.v1 import coordinator_pb2 as pb
 from llm_repair.v1 import evaluation_pb2, trainer_pb2

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+
 from llm_repair.client import NotFound, RepairClient
 from llm_repair.v1 import coordinator_pb2 as pb
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from llm_repair.cli import connection, words
 from llm_repair.cli.commands import cancel, down, evaluate, gate, jobs, repair, report, up, watch
 from llm_repair.cli.exits import EmbeddedError, Exit, UsageError, exit_for_error
+from llm_repair.cli.outcome import exit_at_once_when_interrupted_again
 from llm_repair.client import InvalidRequest, RepairClientError
 
 
@@ -53,6 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return asyncio.run(_COMMANDS[options.command].run(options, Console()))
     except KeyboardInterrupt:
+        exit_at_once_when_interrupted_again()
         print("interrupted", file=sys.stderr)
         return Exit.INTERRUPTED
     except BrokenPipeError:

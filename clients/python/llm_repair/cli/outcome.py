@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
 from pathlib import Path
 
 from rich.console import Console
@@ -26,6 +28,7 @@ async def follow_to_the_end(client: RepairClient, handle: RepairHandle, console:
         repair = await follow(handle, console)
     except asyncio.CancelledError:
         # Only Ctrl-C cancels the task of a command; swallowing it here ends the command in order.
+        exit_at_once_when_interrupted_again()
         print_detached(handle.name, console)
         return Exit.INTERRUPTED
     if repair.state == pb.REPAIR_STATE_FAILED:
@@ -50,6 +53,12 @@ async def fetch(handle: RepairHandle, repair: pb.Repair, out: Path, console: Con
         parts.append(await handle.model(out / "model"))
     for part in parts:
         console.print(Text(f"wrote {part}"), soft_wrap=True)
+
+
+def exit_at_once_when_interrupted_again() -> None:
+    """Lets the next Ctrl-C kill this process, whatever it is waiting for."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def print_detached(name: str, console: Console) -> None:

@@ -43,7 +43,10 @@ class StepLine:
     def seconds(self) -> float:
         """How long this repair has waited or did wait for the step."""
         if self.step.state == pb.STEP_STATE_RUNNING:
-            return time.monotonic() - self.seen_running_at
+            # The server's start, for a watch that began late; by its clock, hence never less than what was seen.
+            seen_s = time.monotonic() - self.seen_running_at
+            started_s = self.step.start_time.ToNanoseconds() / 1e9 if self.step.HasField("start_time") else time.time()
+            return max(seen_s, time.time() - started_s)
         if self.step.HasField("start_time") and self.step.HasField("end_time"):
             return self.step.end_time.ToNanoseconds() / 1e9 - self.step.start_time.ToNanoseconds() / 1e9
         return self.step.usage.wall_s
