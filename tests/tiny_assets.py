@@ -98,7 +98,7 @@ def _make_model(folder: Path, words: list[str]) -> None:
 def _make_encoder(folder: Path, words: list[str]) -> None:
     import torch
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
     from transformers import BertConfig, BertModel
 
     tokenizer = _tokenizer(words)

@@ -5,7 +5,7 @@ import uuid
 from pathlib import Path
 
 import pytest
-from conftest import tiny_spec
+from acceptance_spec import tiny_spec
 from llm_repair.client import FailedPrecondition, InvalidRequest, NotFound, RepairClient
 from llm_repair.v1 import coordinator_pb2 as pb
 from stack import Stack

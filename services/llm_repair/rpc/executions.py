@@ -147,6 +147,7 @@ class _Execution:
         self.attempt = uuid.uuid4().hex[:12]
         self._start_time = datetime.datetime.now(datetime.UTC)
         self._progress: Progress | None = None
+        self._progress_count = 0
         self._stage_started: tuple[str, float] = ("", time.monotonic())
         self._notes: list[Mapping[str, Any]] = []
         self._usage = Usage()
@@ -159,6 +160,7 @@ class _Execution:
         """Takes in what the worker sent; followers are woken, slow ones see only the latest progress."""
         if "progress" in event:
             self._progress = self._with_eta(Progress(**event["progress"]))
+            self._progress_count += 1
         elif "note" in event:
             self._notes.append(event["note"])
         elif "heartbeat" in event:
@@ -194,16 +196,15 @@ class _Execution:
         """Streams events until the end; raises the error of a failed execution."""
         attached, self._followed_before = self._followed_before, True
         yield messages.started(self.key, self.attempt, self._start_time, attached=attached)
-        shown_notes = 0
-        shown_progress: Progress | None = None
+        shown_notes = shown_progress = 0
         while self._result is None and self._error is None:
             changed = self._changed
             for note in self._notes[shown_notes:]:
                 yield messages.note(self.key, note)
             shown_notes = len(self._notes)
-            if self._progress is not None and self._progress is not shown_progress:
-                shown_progress = self._progress
-                yield messages.progress(self.key, shown_progress)
+            if self._progress is not None and self._progress_count > shown_progress:
+                shown_progress = self._progress_count
+                yield messages.progress(self.key, self._progress)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), heartbeat_s)
             if not changed.is_set():
