@@ -34,7 +34,6 @@ def read_settings(configuration: Configuration) -> CoordinatorSettings:
         lease_s=section.get("lease_s", 15.0),
         addresses={name: _address(configuration, name) for name in ("selection", "trainer", "evaluation")},
     )
-    section.get("address", "")
     section.refuse_unknown()
     return settings
 

@@ -28,13 +28,13 @@ class Entry:
 STRATEGIES: Final = (
     Entry("random", selection.RandomStrategy),
     Entry("full", selection.FullStrategy),
-    Entry("k_center", selection.KCenterStrategy, carried_out=False),
+    Entry("k_center", selection.KCenterStrategy),
     Entry("grand", selection.GrandStrategy, carried_out=False),
     Entry("el2n", selection.El2nStrategy, carried_out=False),
     Entry("loss", selection.LossStrategy, carried_out=False),
     Entry("ccs", selection.CcsStrategy, carried_out=False),
     Entry("saps", selection.SapsStrategy),
-    Entry("cluster_random", selection.ClusterRandomStrategy, carried_out=False),
+    Entry("cluster_random", selection.ClusterRandomStrategy),
     Entry("learnability", selection.LearnabilityStrategy, carried_out=False),
     Entry("hardness_filter", selection.HardnessFilterStrategy, carried_out=False),
 )

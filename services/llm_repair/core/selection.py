@@ -36,7 +36,10 @@ class SamplesBudget:
 
 @dataclass(frozen=True)
 class TokensBudget:
-    """The longest prefix of the ranking whose whitespace-free token count fits."""
+    """The longest prefix of the ranking that fits.
+
+    A token is a run of characters other than white space in prompt, chosen and rejected text.
+    """
 
     tokens: int
 

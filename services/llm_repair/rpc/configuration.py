@@ -126,6 +126,7 @@ class Configuration:
 
     def service(self, name: str, section: Section) -> ServiceSettings:
         """Reads what every service needs: its own section and the shared ones."""
+        section.get("address", "")  # where others dial it, read by the coordinator; listening needs no address
         return ServiceSettings(
             name=name,
             listen=ListenSettings(

@@ -1,0 +1,19 @@
+"""What the registry says is carried out is what the services have code for."""
+
+import pytest
+from llm_repair.core.registry import METHODS, STRATEGIES, Entry
+from llm_repair.selection import strategies
+from llm_repair.trainer import methods
+
+
+@pytest.mark.parametrize("entry", STRATEGIES, ids=lambda entry: entry.name)
+def test_strategies_carried_out_are_those_the_selection_service_can_rank_by(entry: Entry) -> None:
+    found = next(other for other in strategies.STRATEGIES if other.parameters is entry.config)
+
+    assert found.name.lower() == entry.name
+    assert (found.factory is not strategies._not_carried_out) == entry.carried_out
+
+
+@pytest.mark.parametrize("entry", METHODS, ids=lambda entry: entry.name)
+def test_methods_carried_out_are_those_the_trainer_has(entry: Entry) -> None:
+    assert (entry.config not in methods.NOT_CARRIED_OUT) == entry.carried_out
