@@ -8,6 +8,8 @@ from pathlib import Path, PurePosixPath
 
 import obstore
 import rfc8785
+from obstore.store import from_url
+
 from llm_repair.artifacts.digests import digest_of
 from llm_repair.artifacts.objects import storage_errors
 from llm_repair.core.errors import (
@@ -17,7 +19,6 @@ from llm_repair.core.errors import (
     StorageUnavailable,
     UnsafeModel,
 )
-from obstore.store import from_url
 
 
 def bucket_digest(location: str) -> str:

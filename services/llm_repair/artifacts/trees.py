@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 import rfc8785
+
 from llm_repair.core.errors import ArtifactCorrupt, FieldViolation, InvalidFields
 from llm_repair.core.execution import Artifact
 
