@@ -80,3 +80,13 @@ def test_a_note_is_a_line_with_its_phrase_only(board):
 
 def test_progress_alone_is_no_line(board):
     assert board.apply(pb.StepProgress(step="repair")) == ""
+
+
+def test_a_plan_that_comes_late_puts_known_steps_into_its_order_and_keeps_what_they_show(board):
+    board.apply(_changed("repair", pb.STEP_STATE_RUNNING))
+    steps = [pb.Step(name=name) for name in ("select", "repair", "report")]
+
+    board.learn(pb.Repair(steps=steps))
+
+    assert [line.split()[1] for line in _shown(board)] == ["select", "repair", "report", "import.model", "build_pool"]
+    assert "━" in _shown(board)[1]

@@ -59,7 +59,13 @@ class Board:
         """Begins with every step waiting; the replay of the watch tells the rest."""
         self.name = repair.name
         self.repair_state = repair.state
-        self.lines = {step.name: StepLine(pb.Step(name=step.name)) for step in repair.steps}
+        self.lines: dict[str, StepLine] = {}
+        self.learn(repair)
+
+    def learn(self, repair: pb.Repair) -> None:
+        """Takes the names and the order of all steps; a repair that has just been accepted has no plan yet."""
+        planned = {step.name: self.lines.get(step.name, StepLine(pb.Step(name=step.name))) for step in repair.steps}
+        self.lines = {**planned, **self.lines}
 
     def apply(self, update: Update) -> str:
         """Takes an update and returns a line to say about it; empty for mere progress."""
@@ -104,9 +110,15 @@ async def follow(handle: RepairHandle, console: Console) -> pb.Repair:
         with screen if console.is_terminal else contextlib.nullcontext():
             async for update in updates:
                 line = board.apply(update)
+                if _changes_state(update):
+                    board.learn(await handle.get())
                 if line and (not console.is_terminal or _is_note(update)):
                     console.print(Text(line), soft_wrap=True)
     return await handle.get()
+
+
+def _changes_state(update: Update) -> bool:
+    return isinstance(update, pb.RepairEvent) and update.WhichOneof("event") == "state_changed"
 
 
 def _is_note(update: Update) -> bool:
