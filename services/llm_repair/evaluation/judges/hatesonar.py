@@ -74,10 +74,11 @@ def _only_graph(path: Path) -> Path:
 
 
 def _with_portable_locale(file: Path) -> bytes:
-    """Returns the graph with its string nodes in the C locale: the recorded en_US.UTF-8 is missing in most images."""
+    """Returns the graph with its string nodes in the C locale: the default en_US.UTF-8 is missing in most images."""
     graph: Any = onnx.load(str(file))
     for node in graph.graph.node:
-        for attribute in node.attribute:
-            if node.op_type == "StringNormalizer" and attribute.name == "locale":
-                attribute.s = b"C"
+        if node.op_type == "StringNormalizer":
+            others = [attribute for attribute in node.attribute if attribute.name != "locale"]
+            del node.attribute[:]
+            node.attribute.extend([*others, onnx.helper.make_attribute("locale", "C")])
     return graph.SerializeToString()
