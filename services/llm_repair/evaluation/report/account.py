@@ -78,10 +78,10 @@ def summary_facts(document: JsonObject) -> tuple[Fact, ...]:
 def measured_on(document: JsonObject) -> str:
     """Returns the size of the measurement."""
     prompts = number_at(document, "provenance", "n_prompts")
-    draws = number_at(_protocol(document), "draws")
+    draws = number_at(document, "provenance", "draws")
     if prompts is None:
         return ""
-    outputs = f", {draws:.0f} outputs each" if draws else ""
+    outputs = f", {draws:.0f} output{'' if draws == 1 else 's'} each" if draws else ""
     return f"{formats.whole(prompts)} prompts{outputs}"
 
 
@@ -113,13 +113,9 @@ def resource_facts(document: JsonObject) -> tuple[Fact, ...]:
 
 def protocol_paragraphs(document: JsonObject) -> tuple[str, ...]:
     """Explains in words how the numbers were made."""
-    protocol = _protocol(document)
-    draws = number_at(protocol, "draws")
     made = [
         f"Protocol {text_at(document, 'provenance', 'protocol')}.",
-        _sampling(protocol) if draws else "",
-        "Both models continued the same prompts with the same random numbers, so every change is a comparison of "
-        "like with like, prompt by prompt.",
+        _sampling(_protocol(document)),
         f"Brackets hold {confidence(document)} confidence intervals. They come from resampling whole prompts "
         "(for perplexity, whole documents), never single outputs, because outputs to one prompt resemble each other.",
         "A change is called better or worse only where its interval leaves out no change.",
@@ -201,12 +197,6 @@ def provenance_facts(document: JsonObject) -> tuple[Fact, ...]:
     return tuple(fact for fact in facts if fact.value)
 
 
-def reproduction_commands(document: JsonObject) -> tuple[str, ...]:
-    """Returns the command lines that fetch this report again and repeat the repair."""
-    name = text_at(document, "repair", "name")
-    return (f"llm-repair report {name}", f"llm-repair gate {name}")
-
-
 def _samples(document: JsonObject) -> str:
     delivered = number_at(document, "selection", "summary", "delivered")
     pool = number_at(document, "selection", "summary", "pool") or number_at(document, "pool", "summary", "pairs")
@@ -243,12 +233,22 @@ def _protocol(document: JsonObject) -> JsonObject:
 
 
 def _sampling(protocol: JsonObject) -> str:
-    draws, tokens = number_at(protocol, "draws") or 0, number_at(protocol, "max_new_tokens") or 0
-    top_p, temperature = number_at(protocol, "top_p") or 0, number_at(protocol, "temperature") or 0
-    return (
-        f"Every prompt was continued {draws:.0f} times by up to {tokens:.0f} tokens, drawn at random as in normal use "
-        f"(nucleus sampling, p {top_p:g}, temperature {temperature:g})."
-    )
+    match text_at(protocol, "type"):
+        case "StrictProtocol":
+            draws, tokens = number_at(protocol, "draws") or 0, number_at(protocol, "max_new_tokens") or 0
+            top_p, temperature = number_at(protocol, "top_p") or 0, number_at(protocol, "temperature") or 0
+            return (
+                f"Every prompt was continued {draws:.0f} times by up to {tokens:.0f} tokens, drawn at random as in "
+                f"normal use (nucleus sampling, p {top_p:g}, temperature {temperature:g}). Both models used the same "
+                "random numbers, so every change compares like with like, prompt by prompt."
+            )
+        case "PaperProtocol":
+            return (
+                "Every prompt, cut to 32 tokens, was continued once by up to 20 tokens, always taking the likeliest "
+                "one. That shows one output per prompt, not how often a toxic one occurs in normal use."
+            )
+        case _:
+            return ""
 
 
 def _overlap(document: JsonObject) -> str:

@@ -74,6 +74,7 @@ def _provenance(sources: Sources) -> Json:
     return {
         "protocol": text_at(comparison, "protocol"),
         "confidence": value_at(comparison, "confidence"),
+        "draws": value_at(comparison, "draws"),
         "n_prompts": value_at(comparison, "n_prompts"),
         "missing": value_at(comparison, "missing"),
         "tests": value_at(comparison, "tests"),

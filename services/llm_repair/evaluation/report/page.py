@@ -8,7 +8,7 @@ from pathlib import Path
 
 import jinja2
 
-from llm_repair.evaluation.report import account, examples, figures, headline, tables, wording
+from llm_repair.evaluation.report import account, examples, figures, headline, reproduction, tables, wording
 from llm_repair.evaluation.report.document import Document
 from llm_repair.evaluation.report.examples import Texts
 from llm_repair.evaluation.report.json_access import object_at, objects_at, text_at
@@ -88,7 +88,8 @@ def _content(document: Document, texts: Texts) -> dict[str, object]:
         "protocol": account.protocol_paragraphs(document),
         "limits": account.limits(document),
         "provenance": account.provenance_facts(document),
-        "commands": account.reproduction_commands(document),
+        "fetch_commands": reproduction.fetch_commands(document),
+        "repeat_command": reproduction.repeat_command(document),
         **_bill(document),
         "plots": _plots(document, metrics),
     }

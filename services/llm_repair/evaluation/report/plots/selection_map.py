@@ -10,7 +10,7 @@ from llm_repair.evaluation.report.plots.svg import Scale
 
 HEIGHT = 330
 MOST_POINTS = 1500
-"""More dots than this hide each other and swell the page; the rest is left out evenly, chosen ones last."""
+"""More dots than this hide each other and swell the page; of those not chosen some are left out, evenly."""
 
 
 @dataclass(frozen=True)

