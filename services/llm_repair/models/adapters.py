@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from llm_repair.core.errors import ModelInvalid
-from llm_repair.core.repair import FullParameters, LoraParameters, Trainable
 from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
+
+from llm_repair.core.errors import ModelInvalid
+from llm_repair.core.repair import FullParameters, LoraParameters, Trainable
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # peft and transformers build their models from untyped attributes.

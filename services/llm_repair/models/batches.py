@@ -13,9 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
+
 from llm_repair.core.errors import DatasetInvalid, PromptTooLong
 from llm_repair.models.objectives import IGNORED
-from torch import Tensor
 
 NAMED_IDS = 5
 """How many ids an error names; the rest are counted."""

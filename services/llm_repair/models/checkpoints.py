@@ -13,6 +13,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.errors import (
     ArtifactCorrupt,
@@ -22,9 +26,6 @@ from llm_repair.core.errors import (
     RepairError,
 )
 from llm_repair.core.execution import StepContext
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 # pyright: reportUnknownVariableType=false
 # safetensors annotates paths in part only.

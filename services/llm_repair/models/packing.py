@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
+
 from llm_repair.models.batches import TokenBatch, TokenisedSample
 
 ROW_TOKENS = 256

@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor, nn
+
 from llm_repair.core.errors import LossNotFinite
 from llm_repair.core.execution import StepContext
 from llm_repair.core.repair import Optimizer, Precision, RepairMethod
@@ -34,7 +36,6 @@ from llm_repair.models.checkpoints import (
 from llm_repair.models.log_probs import LogProbs
 from llm_repair.models.objectives import Objective
 from llm_repair.models.schedule import Schedule, plan
-from torch import Tensor, nn
 
 # pyright: reportUnknownMemberType=false
 # torch annotates some of its functions in part only.

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from huggingface_hub import ModelCard
+from yaml import YAMLError
+
 from llm_repair.core.execution import Json
 from llm_repair.core.steps import PublishStep, RepairStep, step_key, to_json
-from yaml import YAMLError
 
 FILE_NAME = "repair.json"
 SCHEMA_VERSION = 1
@@ -55,10 +56,11 @@ def published_lineage(
 def _license(folder: Path) -> str | None:
     """Returns the licence that the base model's card states; None where there is no readable card."""
     card = folder / "README.md"
-    if not card.is_file():
+    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
+    if not text.startswith("---"):
         return None
     try:
-        stated = ModelCard(card.read_text(encoding="utf-8"), ignore_metadata_errors=True).data.to_dict().get("license")
+        stated = ModelCard(text, ignore_metadata_errors=True).data.to_dict().get("license")
     except (ValueError, YAMLError):
         return None
     return stated if isinstance(stated, str) else None

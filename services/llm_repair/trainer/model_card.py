@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from huggingface_hub import EvalResult, ModelCardData
+
 from llm_repair.core.errors import ReferenceInvalid
 from llm_repair.core.execution import Json
 from llm_repair.core.metrics import ChangeKind, Estimate, Metric, Quantity

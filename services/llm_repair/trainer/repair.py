@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel
+
 from llm_repair.artifacts.datasets import read_rows
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.errors import StepCancelled
@@ -24,7 +26,6 @@ from llm_repair.trainer import lineage
 from llm_repair.trainer.methods import objective_of
 from llm_repair.trainer.samples import encoding_of, selected_texts
 from llm_repair.trainer.weights import WeightChange, save_folder, stored_dtype, weight_change, weights_digest
-from transformers import PreTrainedModel
 
 
 def run(step: RepairStep, store: ArtifactStore, context: StepContext) -> StepOutput:

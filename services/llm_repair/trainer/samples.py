@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from transformers import PreTrainedTokenizerBase
+
 from llm_repair.artifacts.datasets import Row
 from llm_repair.core.errors import DatasetInvalid, PoolTooSmall
 from llm_repair.models.batches import NAMED_IDS, Encoding, PairText
 from llm_repair.models.objectives import Objective
 from llm_repair.models.tokenisation import tokenisation
-from transformers import PreTrainedTokenizerBase
 
 # pyright: reportUnknownMemberType=false
 # transformers annotates its tokenizers in part only.

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from llm_repair.core.errors import AdapterNotApplied
-from llm_repair.core.execution import Artifact
 from safetensors import safe_open
 from transformers import PreTrainedModel
+
+from llm_repair.core.errors import AdapterNotApplied
+from llm_repair.core.execution import Artifact
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # transformers and safetensors are annotated in part only.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from llm_repair.core.errors import DatasetInvalid, PromptTooLong
 from llm_repair.models.batches import (
     Encoding,

@@ -6,8 +6,9 @@ import math
 
 import pytest
 import torch
-from llm_repair.models.objectives import IGNORED, dapt_loss, dpo_loss, sequence_log_probs
 from torch import Tensor
+
+from llm_repair.models.objectives import IGNORED, dapt_loss, dpo_loss, sequence_log_probs
 
 
 @pytest.mark.parametrize("beta", [0.01, 0.1, 5.0])

@@ -6,10 +6,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from llm_repair.models.batches import TokenisedSample, padded_batch, plain_labels
-from llm_repair.models.log_probs import LogProbs, continuation_log_probs, head_is_linear, layout_for
-from llm_repair.models.objectives import sequence_log_probs
-from llm_repair.models.packing import packed_batch
 from transformers import (
     BloomConfig,
     BloomForCausalLM,
@@ -25,6 +21,11 @@ from transformers import (
     Qwen2Config,
     Qwen2ForCausalLM,
 )
+
+from llm_repair.models.batches import TokenisedSample, padded_batch, plain_labels
+from llm_repair.models.log_probs import LogProbs, continuation_log_probs, head_is_linear, layout_for
+from llm_repair.models.objectives import sequence_log_probs
+from llm_repair.models.packing import packed_batch
 
 VOCABULARY = 40
 IDS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}

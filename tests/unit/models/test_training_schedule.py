@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from llm_repair.core.repair import DpoMethod, RepairMethod
 from llm_repair.models.schedule import plan
 

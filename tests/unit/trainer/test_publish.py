@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import ModelCard
+
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.errors import ModelInvalid
 from llm_repair.core.execution import Artifact, Json, StepOutput

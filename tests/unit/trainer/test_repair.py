@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
 from llm_repair.artifacts.datasets import Row, write_rows
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.errors import (
@@ -28,20 +40,13 @@ from llm_repair.core.repair import (
     IrepairMethod,
     KtoMethod,
     LoraParameters,
+    Precision,
     RepairMethod,
 )
 from llm_repair.core.steps import RepairStep
+from llm_repair.models import log_probs
+from llm_repair.models.batches import hold_out
 from llm_repair.trainer import repair
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedTokenizerFast,
-)
 
 WORDS = [
     "<end>",
@@ -349,3 +354,88 @@ def test_cancelled_repair_leaves_the_best_model_so_far(run_repair: Run, tmp_path
 
     partials = list((tmp_path / "store").rglob("partials/**/attempt-0*"))
     assert partials
+
+
+def validation_curve(store: ArtifactStore, output: StepOutput) -> dict[int, float]:
+    curve = json.loads(store.get_bytes(output.outputs["curve"].digest))
+    return {point["step"]: point["loss"] for point in curve["validations"]}
+
+
+OVERFITTING = RepairMethod(
+    DpoMethod(), learning_rate=1e-2, epochs=4, batch_samples=4, validation_share=0.3, validations=8
+)
+
+
+def contradictory_pairs() -> list[Row]:
+    """Pairs of which the held-out ones prefer what the others reject, so that the validation loss only rises."""
+    held_out = hold_out([row.id for row in pairs()], share=0.3)
+    return [replace(r, chosen=r.rejected, rejected=r.chosen) if r.id in held_out else r for r in pairs()]
+
+
+def test_weights_of_the_best_validation_are_kept(run_repair: Run, tmp_path: Path) -> None:
+    """The validation loss of the saved model, computed anew the plain way against the base, is the best one seen."""
+    output, _, store = run_repair(OVERFITTING, rows=contradictory_pairs())
+
+    seen = validation_curve(store, output)
+    best = min(seen, key=lambda step: seen[step])
+    assert best != max(seen)
+    assert output.summary["kept_step"] == best
+
+    folder = store.materialize(output.outputs["model"].digest)
+    policy, base = AutoModelForCausalLM.from_pretrained(folder).eval(), llama().eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    def log_prob(model: torch.nn.Module, prompt: str, continuation: str) -> float:
+        given, wanted = (tokenizer(text, return_tensors="pt")["input_ids"] for text in (prompt, continuation))
+        scores = model(torch.cat([given, wanted], dim=1)).logits.log_softmax(-1)[0, given.shape[1] - 1 : -1]
+        return scores.gather(1, wanted[0, :, None]).sum().item()
+
+    held_out = hold_out([row.id for row in pairs()], share=0.3)
+    rows = [row for row in contradictory_pairs() if row.id in held_out]
+    margins = [
+        0.1 * sum(sign * (log_prob(policy, r.prompt, t) - log_prob(base, r.prompt, t)) for sign, t in signed)
+        for r in rows
+        for signed in [((1, r.chosen), (-1, r.rejected))]
+    ]
+    expected = sum(math.log1p(math.exp(-margin)) for margin in margins) / len(margins)
+    assert seen[best] == pytest.approx(expected, abs=1e-4)
+
+
+def test_patience_ends_training_early(run_repair: Run) -> None:
+    output, _, store = run_repair(replace(OVERFITTING, patience=2), rows=contradictory_pairs())
+
+    seen = list(validation_curve(store, output).values())
+    assert output.summary["optimizer_steps"] < output.summary["planned_optimizer_steps"]  # type: ignore[operator]
+    assert len(seen) - 1 - seen.index(min(seen)) == 2
+
+
+def test_batches_cut_to_fit_in_memory_give_the_same_losses(run_repair: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    method = RepairMethod(DaptMethod(), learning_rate=1e-2, epochs=2, batch_samples=6)
+    whole, _, store = run_repair(method)
+    monkeypatch.setattr(log_probs, "PART_TOKENS", 8)
+    cut, _, _ = run_repair(method)
+
+    losses = [
+        [point["loss"] for point in json.loads(store.get_bytes(output.outputs["curve"].digest))["curve"]]
+        for output in (whole, cut)
+    ]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def test_bf16_stays_near_fp32(run_repair: Run) -> None:
+    """bf16 has 8 bits of mantissa; over some steps the losses agree to a few hundredths."""
+    method = {"learning_rate": 1e-2, "epochs": 2, "batch_samples": 4}
+    full, _, _ = run_repair(RepairMethod(DpoMethod(), **method))
+    half, _, _ = run_repair(RepairMethod(DpoMethod(), precision=Precision.BFLOAT16, **method))
+
+    assert half.summary["last_loss"] == pytest.approx(full.summary["last_loss"], abs=0.05)
+    assert half.summary["weights_digest"] != full.summary["weights_digest"]
+
+
+def test_without_validation_the_last_weights_are_kept(run_repair: Run) -> None:
+    method = RepairMethod(DpoMethod(), learning_rate=1e-2, epochs=2, batch_samples=4, validation_share=0.0)
+
+    output, _, _ = run_repair(method)
+
+    assert output.summary["best_validation_loss"] is None
+    assert output.summary["kept_step"] == output.summary["planned_optimizer_steps"] == 6

@@ -18,14 +18,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
 from llm_repair.artifacts.datasets import Row, write_rows
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.execution import Json
 from llm_repair.core.repair import DaptMethod, DpoMethod, FullParameters, LoraParameters, Optimizer, RepairMethod
 from llm_repair.core.steps import RepairStep, step_key
 from llm_repair.trainer import repair
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 WORDS = ["<end>", "<unk>", "you", "are", "so", "very", "kind", "mean", "good", "bad", "and", "thanks"]
 COMMON = {"learning_rate": 1e-2, "epochs": 3, "batch_samples": 4, "checkpoint_every_steps": 2}

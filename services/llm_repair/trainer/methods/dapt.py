@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llm_repair.models.objectives import Terms, dapt_loss
 from torch import Tensor
+
+from llm_repair.models.objectives import Terms, dapt_loss
 
 
 @dataclass(frozen=True)

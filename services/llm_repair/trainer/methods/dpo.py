@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from llm_repair.core.repair import DpoMethod
 from llm_repair.models.objectives import Terms, dpo_loss
-from torch import Tensor
 
 
 @dataclass(frozen=True)
