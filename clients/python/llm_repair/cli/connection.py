@@ -42,6 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--ca-file", type=Path, help="PEM of the authority that signed the server's certificate")
     group.add_argument(
+        "--plaintext",
+        action="store_true",
+        help="no TLS although the server is not on this machine; only for a network that encrypts",
+    )
+    group.add_argument(
         "--home",
         type=Path,
         default=Path(os.environ.get(HOME_VARIABLE, "~/.llm-repair")),
@@ -72,7 +77,8 @@ async def connected(options: argparse.Namespace, *, starts_work: bool = False) -
     """
     if options.server:
         token, authority = _token(options), _bytes(options.ca_file)
-        async with RepairClient(options.server, token=token, root_certificates=authority) as client:
+        client = RepairClient(options.server, token=token, root_certificates=authority, plaintext=options.plaintext)
+        async with client:
             yield Connection(client, is_embedded=False)
         return
     home = Home(options.home)

@@ -28,6 +28,7 @@ class RepairClient:
         *,
         token: str | None = None,
         root_certificates: bytes | None = None,
+        plaintext: bool = False,
         project: str = "default",
     ) -> None:
         """Prepares a channel; the first call connects.
@@ -37,9 +38,10 @@ class RepairClient:
           token: Bearer token of every call.
           root_certificates: PEM of the authority that signed the server's certificate. Without it, a loopback
             address or a call without a token goes in the clear, and anything else trusts the system's authorities.
+          plaintext: Sends the token in the clear to an address that is not loopback; only for a network that encrypts.
           project: Whose repairs.
         """
-        self._transport = Transport(address, token=token, root_certificates=root_certificates)
+        self._transport = Transport(address, token=token, root_certificates=root_certificates, plaintext=plaintext)
         self._parent = f"projects/{project}"
 
     async def __aenter__(self) -> Self:

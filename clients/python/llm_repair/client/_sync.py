@@ -108,13 +108,16 @@ class SyncRepairClient:
         *,
         token: str | None = None,
         root_certificates: bytes | None = None,
+        plaintext: bool = False,
         project: str = "default",
     ) -> None:
         """Starts the background thread; the arguments are those of `RepairClient`."""
         self._loop = _Loop()
 
         async def make() -> RepairClient:
-            return RepairClient(address, token=token, root_certificates=root_certificates, project=project)
+            return RepairClient(
+                address, token=token, root_certificates=root_certificates, plaintext=plaintext, project=project
+            )
 
         self._client = self._loop.run(make())
 

@@ -48,9 +48,10 @@ _OPTIONS: Final[Sequence[tuple[str, int]]] = (
 class Transport:
     """A channel with its stubs and the metadata of every call."""
 
-    def __init__(self, address: str, *, token: str | None, root_certificates: bytes | None) -> None:
+    def __init__(self, address: str, *, token: str | None, root_certificates: bytes | None, plaintext: bool) -> None:
         """Opens nothing yet: the first call connects. Must be made on the event loop that uses it."""
-        self._channel = _channel(address, token, root_certificates)
+        is_clear = root_certificates is None and (plaintext or token is None or is_loopback(address))
+        self._channel = _clear_channel(address) if is_clear else _secure_channel(address, root_certificates)
         self.address = address
         self.metadata: Metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self.repairs: RepairServiceAsyncStub = RepairServiceStub(self._channel)
@@ -102,13 +103,12 @@ def delays() -> Iterator[float]:
         step_s = min(2 * step_s, LARGEST_DELAY_S)
 
 
-def _channel(address: str, token: str | None, root_certificates: bytes | None) -> aio.Channel:
-    if root_certificates is not None:
-        return aio.secure_channel(address, grpc.ssl_channel_credentials(root_certificates), options=_OPTIONS)
-    if token is None or is_loopback(address):
-        return aio.insecure_channel(address, options=_OPTIONS)
-    # A token never crosses a network in the clear: without given roots the system's trusted ones are used.
-    return aio.secure_channel(address, grpc.ssl_channel_credentials(), options=_OPTIONS)
+def _clear_channel(address: str) -> aio.Channel:
+    return aio.insecure_channel(address, options=_OPTIONS)
+
+
+def _secure_channel(address: str, root_certificates: bytes | None) -> aio.Channel:
+    return aio.secure_channel(address, grpc.ssl_channel_credentials(root_certificates), options=_OPTIONS)
 
 
 def is_loopback(address: str) -> bool:
