@@ -84,3 +84,9 @@ async def test_without_server_or_past_repairs_a_home_is_not_started(run, monkeyp
     assert outcome.code == 4
     assert "there are no repairs in" in outcome.err
     assert not (tmp_path / "home").exists()
+
+
+async def test_down_is_about_the_embedded_stack_whatever_server_the_environment_names(run, tmp_path):
+    outcome = await run("down", "--home", str(tmp_path / "home"))
+
+    assert (outcome.code, outcome.out) == (0, "nothing is running\n")

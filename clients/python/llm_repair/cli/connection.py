@@ -28,9 +28,9 @@ class Connection:
     is_embedded: bool
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds what every command takes."""
-    group = parser.add_argument_group("connection")
+def add_server_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what every command takes that may talk to a server."""
+    group = parser.add_argument_group("server")
     group.add_argument(
         "--server",
         metavar="HOST:PORT",
@@ -46,11 +46,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="no TLS although the server is not on this machine; only for a network that encrypts",
     )
+
+
+def add_home_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what every command takes about the embedded stack."""
+    group = parser.add_argument_group("embedded stack")
     group.add_argument(
         "--home",
         type=Path,
         default=Path(os.environ.get(HOME_VARIABLE, "~/.llm-repair")),
-        help=f"folder of the embedded stack (environment: {HOME_VARIABLE}; default ~/.llm-repair)",
+        help=f"its folder (environment: {HOME_VARIABLE}; default ~/.llm-repair)",
     )
     group.add_argument(
         "--allow-root",
@@ -58,9 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="DIR",
-        help="folder that file: references may lie under when the embedded stack starts; the current one always",
+        help="folder that file: references may lie under when the stack starts; the current one always",
     )
-    group.add_argument("--debug", action="store_true", help="shows the trace of an error")
 
 
 @contextlib.asynccontextmanager
@@ -68,7 +72,7 @@ async def connected(options: argparse.Namespace, *, starts_work: bool = False) -
     """Yields an open connection.
 
     Args:
-      options: As parsed with `add_arguments`.
+      options: As parsed with both groups of arguments.
       starts_work: Whether the command makes sense on a stack that was never used.
 
     Raises:

@@ -23,6 +23,8 @@ class _Entry:
     help: str
     register: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace, Console], Coroutine[Any, Any, Exit]]
+    is_local: bool = False
+    """Whether it is about the embedded stack only."""
 
 
 _COMMANDS: Final = {
@@ -33,8 +35,8 @@ _COMMANDS: Final = {
     "gate": _Entry("judge a finished repair for CI", gate.register, gate.run),
     "evaluate": _Entry("print what a repair measured", evaluate.register, evaluate.run),
     "cancel": _Entry("ask a repair to stop", cancel.register, cancel.run),
-    "up": _Entry("run the embedded stack in the foreground", up.register, up.run),
-    "down": _Entry("end the embedded stack", down.register, down.run),
+    "up": _Entry("run the embedded stack in the foreground", up.register, up.run, is_local=True),
+    "down": _Entry("end the embedded stack", down.register, down.run, is_local=True),
 }
 
 
@@ -71,7 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     for name, entry in _COMMANDS.items():
         sub = commands.add_parser(name, help=entry.help)
         entry.register(sub)
-        connection.add_arguments(sub)
+        if entry.is_local:
+            sub.set_defaults(server="")
+        else:
+            connection.add_server_arguments(sub)
+        connection.add_home_arguments(sub)
+        sub.add_argument("--debug", action="store_true", help="shows the trace of an error")
     return parser
 
 

@@ -7,7 +7,7 @@ import argparse
 from rich.console import Console
 
 from llm_repair.cli import embedded
-from llm_repair.cli.exits import Exit, UsageError
+from llm_repair.cli.exits import Exit
 from llm_repair.cli.home import Home
 
 
@@ -18,8 +18,6 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 async def run(options: argparse.Namespace, console: Console) -> Exit:
     """Ends it."""
-    if options.server:
-        raise UsageError("`down` ends the embedded stack and takes no --server")
     was_running = await embedded.stop(Home(options.home))
     console.print("stopped; unfinished repairs go on at the next start" if was_running else "nothing is running")
     return Exit.PASS

@@ -11,7 +11,7 @@ from rich.status import Status
 from rich.text import Text
 
 from llm_repair.cli import connection
-from llm_repair.cli.exits import Exit, UsageError
+from llm_repair.cli.exits import Exit
 from llm_repair.cli.home import Home
 from llm_repair.cli.supervisor import Service, Supervisor, require_services
 
@@ -23,8 +23,6 @@ def register(parser: argparse.ArgumentParser) -> None:
 
 async def run(options: argparse.Namespace, console: Console) -> Exit:
     """Runs until stopped."""
-    if options.server:
-        raise UsageError("`up` runs the embedded stack and takes no --server")
     home = Home(options.home)
     home.prepare()
     with home.held() as is_ours:
