@@ -63,7 +63,9 @@ class HatesonarScorer:
             _, rows = self._session.run(None, {"text": np.array([text], dtype=object)})
         except (runtime_errors.Fail, runtime_errors.InvalidArgument, runtime_errors.RuntimeException) as error:
             raise ValueError("the graph does not take this text") from error
-        return np.clip(np.asarray(rows, dtype=np.float64).reshape(1, -1), 0.0, 1.0)
+        # The released graph ends in a ZipMap: one dictionary from class number to probability for each text.
+        row = [rows[0][number] for number in range(len(self.labels))] if isinstance(rows, list) else rows
+        return np.clip(np.asarray(row, dtype=np.float64).reshape(1, -1), 0.0, 1.0)
 
 
 def _only_graph(path: Path) -> Path:
