@@ -94,9 +94,20 @@ def _provenance(sources: Sources) -> Json:
 
 def _environment(dossier: JsonObject) -> Json:
     """What the steps agree on (versions, hardware); what differs between them stays with the steps."""
-    recorded = [found for step in objects_at(dossier, "steps") if (found := object_at(step, "provenance"))]
-    first = recorded[0] if recorded else NOTHING
-    return {key: value for key, value in first.items() if all(other.get(key) == value for other in recorded)}
+    return _agreed([found for step in objects_at(dossier, "steps") if (found := object_at(step, "provenance"))])
+
+
+def _agreed(recorded: Sequence[JsonObject]) -> dict[str, Json]:
+    """Keeps each entry on which all that have it agree; services need not have the same packages installed."""
+    agreed: dict[str, Json] = {}
+    for key in dict.fromkeys(key for one in recorded for key in one):
+        values = [one[key] for one in recorded if key in one]
+        nested = [value for value in values if isinstance(value, Mapping)]
+        if len(nested) == len(values):
+            agreed[key] = _agreed(nested)
+        elif all(value == values[0] for value in values):
+            agreed[key] = values[0]
+    return agreed
 
 
 def _judges(sources: Sources) -> Json:

@@ -69,7 +69,8 @@ def _examples(document: Document) -> tuple[str, ...]:
     scores = prompt_scores(document.get("records"), text_at(document, "judges", "gating"))
     kinds = {"Largest falls": improvements(scores, Texts()), "Largest rises": regressions(scores, Texts())}
     lines = [
-        f"- {kind}: " + ", ".join(f"`{_cell(example.prompt_id)}` {example.change}" for example in found)
+        f"- {kind}: "
+        + ", ".join(f"`{_cell(example.prompt_id).replace('`', '')}` {example.change}" for example in found)
         for kind, found in kinds.items()
         if found
     ]

@@ -122,6 +122,17 @@ def test_values_that_are_not_finite_never_reach_the_file(rendered, made_up) -> N
     json.dumps(document, allow_nan=False)
 
 
+def test_environment_keeps_what_all_steps_that_know_it_agree_on(rendered, made_up) -> None:
+    def two_services(dossier) -> None:
+        for index, step in enumerate(dossier["steps"]):
+            own = {"faiss-cpu": "1.15"} if index == 0 else {"numpy": f"2.{index % 2}"}
+            step["provenance"] = {"cpu": "AMD EPYC", "attempt": index, "versions": {"torch": "2.13.0", **own}}
+
+    environment = rendered(made_up(change=two_services)).json["provenance"]["environment"]
+
+    assert environment == {"cpu": "AMD EPYC", "versions": {"torch": "2.13.0", "faiss-cpu": "1.15"}}
+
+
 def test_reused_steps_cost_nothing_but_keep_their_former_cost(rendered, made_up) -> None:
     """evaluate.base took 27.4 s and pool 131.8 s when they ran: 159.2 s together."""
     usage = rendered(made_up(reused=("evaluate.base", "pool"))).json["usage"]

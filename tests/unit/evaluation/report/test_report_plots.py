@@ -59,6 +59,15 @@ def test_one_bar_stands_for_one_prompt() -> None:
     assert drawn.count('class="worse"') == 1
 
 
+def test_many_prompts_keep_the_shape_in_fewer_bars() -> None:
+    """Half of 10,000 prompts fall and half rise, so half of the 840 bars do."""
+    drawn = changes_plot([-0.1] * 5000 + [0.1] * 5000)
+
+    assert drawn.count('class="better"') == 420
+    assert drawn.count('class="worse"') == 420
+    assert "5000 less toxic" in drawn
+
+
 def test_histogram_counts_the_score_of_one_into_its_last_bin() -> None:
     drawn = distribution_plot([0.05, 1.0], [0.05, 0.09])
 
@@ -157,5 +166,5 @@ def test_letters_and_marks_have_the_contrast_that_wcag_asks_for(scheme) -> None:
         assert _contrast(palette[name], palette["paper"]) >= 4.5, name
     for name in ("pass", "fail", "inconclusive"):
         assert _contrast(palette["on-badge"], palette[name]) >= 4.5, name
-    for name in ("before", "after", "worse", "limit", "pool", "repair", "control", "evaluation"):
+    for name in ("before", "after", "worse", "limit", "pool", "selection", "repair", "control", "evaluation"):
         assert _contrast(palette[name], palette["paper"]) >= 3, name

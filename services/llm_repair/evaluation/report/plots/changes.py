@@ -13,6 +13,10 @@ UNCHANGED = 0.005
 """A smaller change of a mean score is invisible in three decimals and called no change."""
 
 
+MOST_BARS = 840
+"""Two per unit of the drawing; of more prompts every so-manieth is drawn, which keeps the shape."""
+
+
 def tally(changes: Sequence[float]) -> tuple[int, int, int]:
     """Returns how many prompts got less toxic, stayed, and got more toxic."""
     better = sum(change < -UNCHANGED for change in changes)
@@ -25,12 +29,13 @@ def changes_plot(changes: Sequence[float]) -> str:
     ordered = sorted(changes)
     reach = max((abs(change) for change in ordered), default=0.0) or 1.0
     y = Scale(reach, -reach, 40, HEIGHT - 40)
-    x = Scale(0, max(len(ordered), 1), 52, 472)
+    drawn = ordered if len(ordered) <= MOST_BARS else [ordered[i * len(ordered) // MOST_BARS] for i in range(MOST_BARS)]
+    x = Scale(0, max(len(drawn), 1), 52, 472)
     width = x(1) - x(0)
     marks = svg.ticks(-reach, reach, 5)
     parts = [svg.line(52, y(tick), 472, y(tick), "grid") for tick in marks]
     parts += [svg.text(46, y(tick) + 4, formats.signed(tick, 2), role="tm", anchor="end") for tick in marks]
-    for index, change in enumerate(ordered):
+    for index, change in enumerate(drawn):
         role = "better" if change < 0 else "worse"
         top, bottom = sorted((y(0), y(change)))
         parts.append(svg.rect(x(index), top, max(width - 0.4, 0.6), bottom - top, role))
