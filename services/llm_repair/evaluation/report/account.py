@@ -116,8 +116,8 @@ def protocol_paragraphs(document: JsonObject) -> tuple[str, ...]:
     made = [
         f"Protocol {text_at(document, 'provenance', 'protocol')}.",
         _sampling(_protocol(document)),
-        f"Brackets hold {confidence(document)} confidence intervals. Their unit is the whole prompt (for perplexity, the "
-        "whole document), never the single output, because outputs to one prompt resemble each other.",
+        f"Brackets hold {confidence(document)} confidence intervals. Their unit is the whole prompt (for "
+        "perplexity, the whole document), never the single output, because outputs to one prompt resemble each other.",
         "A change is called better or worse only where its interval leaves out no change.",
     ]
     return tuple(sentence for sentence in made if sentence)
