@@ -84,6 +84,8 @@ class JobStore:
                     record.created,
                 ),
             )
+            for position, step in enumerate(record.steps):
+                _put_step(connection, record.name, position, step)
             _append(connection, record.name, "state_changed", {"state": record.state.name})
             return record.name
 
