@@ -98,7 +98,16 @@ def _hub_errors() -> Generator[None]:
         raise ReferenceNotAllowed("the repository is gated") from error
     except (hub.RepositoryNotFoundError, hub.RevisionNotFoundError, hub.HFValidationError) as error:
         raise ReferenceNotFound from error
-    except (hub.HfHubHTTPError, hub.OfflineModeIsEnabled, hub.LocalEntryNotFoundError) as error:
+    except hub.HfHubHTTPError as error:
+        # A mirror of the hub may answer without the header from which the library tells these apart.
+        match error.response.status_code:
+            case 404:
+                raise ReferenceNotFound from error
+            case 401 | 403:
+                raise ReferenceNotAllowed("the hub does not let this machine read the repository") from error
+            case _:
+                raise SourceUnavailable("the hub could not be reached") from error
+    except (hub.OfflineModeIsEnabled, hub.LocalEntryNotFoundError) as error:
         raise SourceUnavailable("the hub could not be reached") from error
     except (ConnectionError, hub.HTTPError) as error:  # pyright: ignore[reportPrivateImportUsage]
         raise SourceUnavailable("the hub could not be reached") from error
