@@ -36,7 +36,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
             self._answer(403, b"{}", {"X-Error-Code": "GatedRepo"})
         elif path.startswith("/api/models/org/down"):
             self._answer(503, b"{}")
-        elif path in (f"/api/models/org/name/revision/{revision}" for revision in ("main", COMMIT)):
+        elif path in ("/api/models/org/name", *(f"/api/models/org/name/revision/{r}" for r in ("main", COMMIT))):
             siblings = [{"rfilename": name} for name in FILES]
             self._answer(200, json.dumps({"id": "org/name", "sha": COMMIT, "siblings": siblings}).encode())
         elif path == f"/api/models/org/name/tree/{COMMIT}":
