@@ -1,8 +1,9 @@
 """The request that tests repair the tiny model with."""
 
+from tiny_assets import TinyAssets
+
 from llm_repair.client import repair_spec
 from llm_repair.v1 import coordinator_pb2 as pb
-from tiny_assets import TinyAssets
 
 
 def tiny_spec(tiny: TinyAssets, **changes: object) -> pb.RepairSpec:

@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from llm_repair.client import RepairClient
 from stack import Stack, running_stack
 from tiny_assets import TinyAssets
+
+from llm_repair.client import RepairClient
 
 
 @pytest.fixture(scope="session")

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 from acceptance_spec import tiny_spec
-from llm_repair.client import FailedPrecondition, InvalidRequest, NotFound, RepairClient
-from llm_repair.v1 import coordinator_pb2 as pb
 from stack import Stack
 from tiny_assets import TinyAssets
+
+from llm_repair.client import FailedPrecondition, InvalidRequest, NotFound, RepairClient
+from llm_repair.v1 import coordinator_pb2 as pb
 
 REPORT_KEYS = {"schema_version", "repair", "verdict", "metrics", "usage", "steps", "provenance", "records"}
 

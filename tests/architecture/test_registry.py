@@ -1,6 +1,7 @@
 """What the registry says is carried out is what the services have code for."""
 
 import pytest
+
 from llm_repair.core.registry import METHODS, STRATEGIES, Entry
 from llm_repair.selection import strategies
 from llm_repair.trainer import methods

@@ -7,6 +7,7 @@ import typing
 from typing import Any
 
 import pytest
+
 from llm_repair.core import gate, repairs, steps
 from llm_repair.core.errors import InvalidFields
 from llm_repair.core.execution import Artifact, Progress, Usage

@@ -7,12 +7,24 @@ from typing import Any
 
 import pytest
 from acceptance_spec import tiny_spec
-from llm_repair.client import RepairClient
-from llm_repair.v1 import coordinator_pb2 as pb
 from stack import SERVICES, Stack, running_stack
 from tiny_assets import TinyAssets
 
-STAGES = {"import_model", "import_dataset", "evaluate", "build_pool", "embed", "select", "repair", "compare", "report", "publish"}
+from llm_repair.client import RepairClient
+from llm_repair.v1 import coordinator_pb2 as pb
+
+STAGES = {
+    "import_model",
+    "import_dataset",
+    "evaluate",
+    "build_pool",
+    "embed",
+    "select",
+    "repair",
+    "compare",
+    "report",
+    "publish",
+}
 
 
 def numbers(report: dict[str, Any]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from llm_repair.artifacts.references import ReferenceResolver
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.evaluation.judges.hatesonar import HatesonarScorer

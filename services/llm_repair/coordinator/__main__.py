@@ -6,6 +6,8 @@ import argparse
 import asyncio
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
+
 from llm_repair.artifacts.references import ReferenceResolver
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.coordinator.artifact_servicer import ArtifactServicer
@@ -19,7 +21,6 @@ from llm_repair.rpc.configuration import Configuration
 from llm_repair.rpc.server import configure_logging, serve
 from llm_repair.rpc.step_client import StepClient
 from llm_repair.v1 import artifact_pb2_grpc, coordinator_pb2_grpc
-from prometheus_client import CollectorRegistry
 
 
 def main() -> None:

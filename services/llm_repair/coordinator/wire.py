@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from google.protobuf import json_format
+
 from llm_repair.coordinator.records import EventRecord, Heartbeat, RepairRecord, StepProgress, StepRecord, Update
 from llm_repair.core.errors import FieldViolation, InvalidFields, NotCarriedOut
 from llm_repair.core.execution import Artifact, Progress

@@ -46,7 +46,7 @@ class FieldChecks:
             return
         above = value > low if low_open else value >= low
         below = value < high if high_open else value <= high
-        left, right = "([" [not low_open], ")]"[not high_open]
+        left, right = "(["[not low_open], ")]"[not high_open]
         self.that(
             field,
             math.isfinite(value) and above and below,

@@ -94,9 +94,7 @@ class KtoMethod:
             check.within("beta", self.beta, low=0, low_open=True)
 
 
-Method: TypeAlias = (
-    DaptMethod | DaptKlMethod | DpoMethod | IrepairMethod | IrepairKlMethod | ExmateMethod | KtoMethod
-)
+Method: TypeAlias = DaptMethod | DaptKlMethod | DpoMethod | IrepairMethod | IrepairKlMethod | ExmateMethod | KtoMethod
 
 PAIRED_METHODS = (DpoMethod, IrepairMethod, IrepairKlMethod, ExmateMethod)
 """Methods that need `rejected` in every row."""

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
+
 from llm_repair.core.errors import FieldViolation, InvalidFields
 
 T = TypeVar("T")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
+
 from llm_repair.core.execution import Artifact, Progress, StepResult, Usage
 from llm_repair.rpc.codec import decode, encode
 from llm_repair.v1 import execution_pb2 as pb

@@ -15,6 +15,8 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.errors import ExecutionNotFound, RepairError
 from llm_repair.core.execution import Progress, StepResult, Usage
@@ -24,7 +26,6 @@ from llm_repair.rpc import execution_messages as messages
 from llm_repair.rpc.errors import error_from_json
 from llm_repair.rpc.workers import Outcome, WorkerPool
 from llm_repair.v1 import execution_pb2
-from prometheus_client import CollectorRegistry, Counter, Gauge
 
 _log = logging.getLogger(__name__)
 

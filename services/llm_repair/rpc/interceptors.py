@@ -13,9 +13,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
 from llm_repair.core.errors import CredentialMissing, RepairError
 from llm_repair.rpc.errors import internal_status, new_error_id, status_of
-from prometheus_client import CollectorRegistry, Counter, Histogram
 
 _log = logging.getLogger(__name__)
 

@@ -18,9 +18,10 @@ import grpc
 import prometheus_client
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
+from prometheus_client import CollectorRegistry
+
 from llm_repair.rpc.configuration import ListenSettings, ServiceSettings
 from llm_repair.rpc.interceptors import ErrorInterceptor, TelemetryInterceptor, TokenInterceptor
-from prometheus_client import CollectorRegistry
 
 _log = logging.getLogger(__name__)
 

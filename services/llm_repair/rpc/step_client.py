@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
+
 from llm_repair.core.errors import Code, ExecutionNotFound, RepairError
 from llm_repair.core.execution import Progress, StepResult, Usage
 from llm_repair.core.steps import Step

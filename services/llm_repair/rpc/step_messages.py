@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from google.protobuf.message import Message
+
 from llm_repair.core import steps
 from llm_repair.core.steps import Step
 from llm_repair.rpc.codec import decode, encode

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import grpc
+from prometheus_client import CollectorRegistry
+
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.rpc.configuration import Configuration, ServiceSettings
 from llm_repair.rpc.executions import Executions
 from llm_repair.rpc.server import configure_logging, serve
 from llm_repair.rpc.workers import WorkerPool
-from prometheus_client import CollectorRegistry
 
 AddServicer = Callable[[Executions, grpc.aio.Server], None]
 

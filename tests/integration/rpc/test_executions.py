@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.errors import DatasetInvalid, ExecutionNotFound, RepairError, StepCancelled, WorkerLost
 from llm_repair.core.selection import TextView
@@ -16,7 +18,6 @@ from llm_repair.rpc.configuration import Configuration, ServiceSettings
 from llm_repair.rpc.executions import Executions
 from llm_repair.rpc.workers import WorkerPool
 from llm_repair.v1 import execution_pb2
-from prometheus_client import CollectorRegistry, generate_latest
 
 ENTRIES = {"embed": "step_code:count_to_ten", "report": "step_code:misbehave"}
 

@@ -271,6 +271,18 @@ def test_flipped_byte_is_never_read(tmp_path: Path) -> None:
         list(store.chunks(blob.digest))
 
 
+def test_storing_again_heals_a_spoilt_blob(tmp_path: Path) -> None:
+    store = ArtifactStore((tmp_path / "store").as_uri())
+    stored = store.materialize(store.put_bytes(b"abc").digest)
+    stored.chmod(0o644)
+    stored.write_bytes(b"abx")
+
+    store.put_bytes(b"abc")
+
+    assert store.get_bytes(ABC) == b"abc"
+    assert store.materialize(ABC).read_bytes() == b"abc"
+
+
 def test_spoilt_local_copy_is_made_again(bucket: str, tmp_path: Path) -> None:
     store = ArtifactStore(f"s3://{bucket}", cache_dir=tmp_path / "cache")
     tree = store.put_tree(folder_of(tmp_path / "model", {"weights": b"w" * 100}))

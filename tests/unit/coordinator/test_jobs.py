@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
 from llm_repair.coordinator.jobs import JobStore
 from llm_repair.coordinator.records import RepairRecord, StepRecord
 from llm_repair.core.errors import AttemptFenced, IllegalTransition, RepairNotFound, RequestIdReused

@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+
 from llm_repair.coordinator.plan import PlannedStep, plan
 from llm_repair.core import steps
 from llm_repair.core.evaluation import Corpus, Evaluation, HatesonarJudge, Judge, ProfanityJudge

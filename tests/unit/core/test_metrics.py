@@ -8,6 +8,7 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from llm_repair.core.errors import InvalidFields
 from llm_repair.core.metrics import (
     ChangeKind,

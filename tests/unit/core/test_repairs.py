@@ -3,6 +3,7 @@
 import itertools
 
 import pytest
+
 from llm_repair.core.errors import IllegalTransition
 from llm_repair.core.repairs import RepairState as S
 

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
+
 from llm_repair.core.metrics import Estimate, Missing
 from llm_repair.core.statistics import (
     bootstrap,
@@ -17,7 +19,6 @@ from llm_repair.core.statistics import (
     ratio_of_sums,
 )
 from llm_repair.core.statistics.resampling import small_sample_tail
-from scipy import stats
 
 values_in_unit = st.lists(st.floats(0, 1, width=32), min_size=2, max_size=30).map(
     lambda values: np.array(values, dtype=np.float64)

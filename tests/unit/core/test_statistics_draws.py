@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from llm_repair.core.metrics import Estimate, Missing
 from llm_repair.core.statistics import (
     bits_per_byte,

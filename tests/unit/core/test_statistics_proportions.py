@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import special, stats
+
 from llm_repair.core.metrics import Estimate, Missing
 from llm_repair.core.statistics import clopper_pearson, mcnemar_exact, paired_proportion_difference, wilson
 from llm_repair.core.statistics.distributions import (
@@ -15,7 +17,6 @@ from llm_repair.core.statistics.distributions import (
     regularised_incomplete_beta,
     student_t_quantile,
 )
-from scipy import special, stats
 
 counts = st.integers(1, 3000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 

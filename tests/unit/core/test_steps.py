@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 
 import pytest
+
 from llm_repair.core.selection import (
     Budget,
     ClusterRandomStrategy,
