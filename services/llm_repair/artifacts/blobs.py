@@ -34,7 +34,7 @@ class BlobArea:
     def put_bytes(self, data: bytes) -> Artifact:
         """Stores a blob unless it is there already."""
         digest = digest_of(data)
-        self._put(self.blob_path(digest), data)
+        self._put(self.blob_path(digest), digest, data)
         return Artifact(digest, len(data))
 
     def put_file(self, path: Path) -> Artifact:
@@ -48,7 +48,7 @@ class BlobArea:
             return self.put_bytes(path.read_bytes())
         digest = digest_of_file(path)
         place = self.blob_path(digest)
-        if self.objects.size(place) != size:
+        if not self._holds(place, digest, size):
             self.objects.put_chunks(place, _while_unchanged(path, digest))
             self.objects.settle(place, read_only=True)
         return Artifact(digest, size)
@@ -101,13 +101,22 @@ class BlobArea:
     def _put_manifest(self, entries: Mapping[str, Artifact]) -> Artifact:
         manifest = encode_tree(entries)
         digest = digest_of(manifest)
-        self._put(self.tree_path(digest), manifest)
+        self._put(self.tree_path(digest), digest, manifest)
         return Artifact(digest, sum(blob.size_bytes for blob in entries.values()), is_tree=True)
 
-    def _put(self, place: str, data: bytes) -> None:
-        if self.objects.size(place) != len(data):
+    def _put(self, place: str, digest: str, data: bytes) -> None:
+        if not self._holds(place, digest, len(data)):
             self.objects.put(place, data)
             self.objects.settle(place, read_only=True)
+
+    def _holds(self, place: str, digest: str, size: int) -> bool:
+        """Tells whether content need not be stored again. In a folder it is read, so that doing a step again heals a
+        blob that the disk has spoilt; of a bucket, which checks its own disks, the size is enough.
+        """
+        if self.objects.size(place) != size:
+            return False
+        local = self.objects.local_path(place)
+        return local is None or digest_of_file(local) == digest
 
     def _verified(self, place: str, digest: str) -> bytes:
         data = self.objects.get(place)

@@ -162,7 +162,9 @@ class ArtifactStore:
     def _forget(self, dropped: Iterable[CheckpointRecord]) -> None:
         """Removes local copies too: a hard link would keep the space of a deleted blob."""
         for record in dropped:
-            self._copies.forget_tree(record.digest)
+            self._checkpoint_areas.pop(record.digest, None)
+            if not self._area.has_tree(record.digest):
+                self._copies.forget_tree(record.digest)
 
     def _checkpoints(self, key: str) -> Checkpoints:
         return Checkpoints(self._objects, f"{self._root}/checkpoints/{_name('key', key)}")
@@ -171,10 +173,9 @@ class ArtifactStore:
         return f"{self._root}/results/{_name('key', key)}"
 
     def _area_of(self, digest: str) -> BlobArea:
-        try:
-            return self._checkpoint_areas[digest]
-        except KeyError:
-            return self._area
+        """Returns where a digest lies; a tree can be a checkpoint, soon dropped, and part of the project as well."""
+        area = self._checkpoint_areas.get(digest)
+        return self._area if area is None or self._area.has_tree(digest) else area
 
     def _cache_dir(self, given: Path | None) -> Path:
         inside = self._objects.local_path(f"{self._root}/cache")

@@ -249,6 +249,17 @@ def test_partial_of_a_cancelled_attempt_is_no_result(store: ArtifactStore, tmp_p
     assert (store.materialize(artifact.digest) / "best").read_bytes() == b"b"
 
 
+def test_partial_outlives_the_checkpoint_it_equals(store: ArtifactStore, tmp_path: Path) -> None:
+    store.put_checkpoint(KEY, 1, folder_of(tmp_path / "1", {"state": b"1"}))
+    store.materialize(store.checkpoints(KEY)[0].digest)
+    partial = store.put_partial(KEY, "attempt", tmp_path / "1")
+
+    store.commit_result(result("a"))
+
+    assert store.stat(partial.digest) == partial
+    assert (store.materialize(partial.digest) / "state").read_bytes() == b"1"
+
+
 def test_flipped_byte_is_never_read(tmp_path: Path) -> None:
     """A disk that changes one bit of a blob is noticed by every way to read it, also one that was fine before."""
     store = ArtifactStore((tmp_path / "store").as_uri())
