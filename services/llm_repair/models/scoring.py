@@ -20,7 +20,7 @@ from torch import Tensor
 from llm_repair.models.decoding import Network
 from llm_repair.models.tokenisation import TokenIds
 
-BATCH_TOKENS = 2048
+BATCH_TOKENS = 1024
 """Tokens read together; a batch is also the longest time between two looks at cancellation."""
 CHUNK_LOGITS = 1 << 24
 """Logits held at once: 64 MiB in fp32, whatever the vocabulary."""

@@ -18,7 +18,7 @@ from llm_repair.core.errors import JudgeUnavailable
 from llm_repair.core.evaluation import ClassifierJudge, DetoxifyJudge, DetoxifyVariant, Judge, ProfanityJudge
 from llm_repair.core.references import ModelRef
 from llm_repair.evaluation.judges.detoxify import TOXIC_LABELS, open_detoxify
-from llm_repair.evaluation.judges.hatesonar import HatesonarScorer
+from llm_repair.evaluation.judges.hatesonar import HatesonarScorer, pinned_sha256
 from llm_repair.evaluation.judges.judging import judge_texts
 from llm_repair.evaluation.judges.pins import check_pins
 from llm_repair.evaluation.judges.registry import open_judge
@@ -56,6 +56,11 @@ def test_the_profanity_judge_tells_swearing_from_weather(store: ArtifactStore) -
     assert clean is not None and swearing is not None and blank is not None
     assert clean < 0.2 < 0.8 < swearing
     assert judge.name == "profanity"
+
+
+def test_a_job_made_for_other_judge_files_is_refused(store: ArtifactStore) -> None:
+    with pytest.raises(JudgeUnavailable, match="made for other files"):
+        open_judge(Judge(ProfanityJudge(), DIGEST), store)
 
 
 def test_files_that_are_not_the_pinned_ones_are_refused(tmp_path: Path) -> None:
@@ -209,4 +214,4 @@ def test_hatesonar_refuses_a_file_that_is_not_the_pinned_one(tmp_path: Path) -> 
     save_graph(tmp_path / "model.onnx")
 
     with pytest.raises(JudgeUnavailable, match="not the pinned one"):
-        HatesonarScorer(tmp_path / "model.onnx")
+        HatesonarScorer(tmp_path / "model.onnx", pinned_sha256())

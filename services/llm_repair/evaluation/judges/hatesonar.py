@@ -15,12 +15,18 @@ import onnx
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors  # pyright: ignore[reportAttributeAccessIssue]
 
+from llm_repair.artifacts.catalogue import CATALOGUE
 from llm_repair.core.errors import JudgeUnavailable
 from llm_repair.evaluation.judges.judge import Probabilities
 from llm_repair.evaluation.judges.pins import sha256_of
 
-PINNED_SHA256: Final = "3d881e00b16eb0cf8a6df58a68305f6a1b36e512334aa702a9501eaa0afe51b5"
-"""`hatesonar/model/model.onnx` of hatesonar 0.1.0."""
+_DISTRIBUTION: Final = ("hatesonar", "0.1.0")
+
+
+def pinned_sha256() -> str:
+    """Returns the sha256 of hatesonar's graph as the catalogue has it."""
+    (member,) = CATALOGUE[_DISTRIBUTION].members
+    return member.digest.removeprefix("sha256:")
 
 
 class HatesonarScorer:
@@ -29,16 +35,16 @@ class HatesonarScorer:
     name = "hatesonar"
     labels = ("hate_speech", "offensive_language", "neither")
 
-    def __init__(self, path: Path, pinned_sha256: str = PINNED_SHA256) -> None:
-        """Loads the graph from its file, or from the only .onnx file below a folder.
+    def __init__(self, path: Path, pin: str) -> None:
+        """Loads the graph of sha256 `pin` from its file, or from the only .onnx file below a folder.
 
         Raises:
           JudgeUnavailable: there is no such file, it is not the pinned one, or it does not load.
         """
         file = _only_graph(path)
-        if sha256_of(file) != pinned_sha256:
+        if sha256_of(file) != pin:
             raise JudgeUnavailable("the ONNX file of the judge hatesonar is not the pinned one", judge=self.name)
-        self.digest = f"sha256:{pinned_sha256}"
+        self.digest = f"sha256:{pin}"
         options = onnxruntime.SessionOptions()
         # Threads of its own would compete with those the worker was given; a graph this small needs one.
         options.intra_op_num_threads = options.inter_op_num_threads = 1

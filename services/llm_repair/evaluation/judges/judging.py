@@ -11,7 +11,7 @@ import numpy as np
 from llm_repair.core.errors import JudgeUnavailable
 from llm_repair.evaluation.judges.judge import Judge, Probabilities
 
-_PART_TEXTS = 1024
+_PART_TEXTS = 128
 """Texts handed over at once; also the longest time between two looks at cancellation."""
 _TEXT_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError)
 """What judges raise over a text they cannot read; anything else is a defect and ends the step."""
@@ -52,7 +52,8 @@ def judge_texts(judge: Judge, texts: Sequence[str], *, beat: Callable[[int], Non
     Raises:
       JudgeUnavailable: the judge returns another number of rows than there are texts, or no score at all.
     """
-    distinct = sorted(set(texts))
+    # By length, so that a part holds texts that need little padding beside each other.
+    distinct = sorted(set(texts), key=lambda text: (len(text), text))
     rows = np.full((len(distinct), len(judge.labels)), np.nan)
     for start in range(0, len(distinct), _PART_TEXTS):
         beat(start)

@@ -17,15 +17,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from llm_repair.artifacts.catalogue import PROFANITY_CHECK_FILES
 from llm_repair.core.errors import JudgeUnavailable
 from llm_repair.evaluation.judges.judge import Probabilities
 from llm_repair.evaluation.judges.pins import check_pins, digest_of_pins
 
-PINS: Final = {
-    "data/model.joblib": "aeafc04849d4d93db4721cf30a86ebf22085595294b8a07d51918e7fa98f538b",
-    "data/vectorizer.joblib": "19c5200dc6a41f026e0558e2f164f5fe8d8f58e502b46b37e4385037fcfa4831",
-}
-"""Files of alt-profanity-check 1.9.1."""
+_PINS: Final = {name: digest.removeprefix("sha256:") for name, digest in PROFANITY_CHECK_FILES.items()}
 _PACKAGE = "profanity_check"
 
 
@@ -35,19 +32,26 @@ class ProfanityScorer:
     name = "profanity"
     labels = ("profanity",)
 
-    def __init__(self) -> None:
+    def __init__(self, digest: str = "") -> None:
         """Loads the package after checking its files.
 
+        Args:
+          digest: What the job was resolved to; empty for whatever is pinned here.
+
         Raises:
-          JudgeUnavailable: the package is missing, or its files are not the pinned ones.
+          JudgeUnavailable: the package is missing, or its files are not the pinned ones or not those of the job.
         """
         spec = importlib.util.find_spec(_PACKAGE)
         if spec is None or not spec.submodule_search_locations:
             raise JudgeUnavailable(
                 "the judge profanity is not installed; install the extra llm-repair[evaluation]", extra="evaluation"
             )
-        check_pins(self.name, Path(spec.submodule_search_locations[0]), PINS)
-        self.digest = digest_of_pins(PINS)
+        check_pins(self.name, Path(spec.submodule_search_locations[0]), _PINS)
+        self.digest = digest_of_pins(_PINS)
+        if digest and digest != self.digest:
+            raise JudgeUnavailable(
+                "the job was made for other files of the judge profanity than are pinned here", pinned=self.digest
+            )
         self._package: Any = importlib.import_module(_PACKAGE)
 
     def probabilities(self, texts: Sequence[str]) -> Probabilities:

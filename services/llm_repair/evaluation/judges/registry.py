@@ -24,11 +24,11 @@ def open_judge(choice: JudgeChoice, store: ArtifactStore) -> Judge:
             # Imported here, since the import loads pickles of a pinned package.
             from llm_repair.evaluation.judges.profanity import ProfanityScorer
 
-            return ProfanityScorer()
+            return ProfanityScorer(choice.digest)
         case HatesonarJudge():
-            from llm_repair.evaluation.judges.hatesonar import HatesonarScorer
+            from llm_repair.evaluation.judges.hatesonar import HatesonarScorer, pinned_sha256
 
-            return HatesonarScorer(_artifact(choice, store))
+            return HatesonarScorer(_artifact(choice, store), pinned_sha256())
         case DetoxifyJudge(variant=variant):
             return open_detoxify(_artifact(choice, store), variant, choice.digest)
         case ClassifierJudge(toxic_labels=toxic):
