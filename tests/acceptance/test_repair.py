@@ -132,6 +132,36 @@ async def test_bad_requests_name_every_field_at_once_and_start_nothing(client: R
     }
 
 
+async def test_a_criterion_on_a_judge_that_does_not_gate_is_refused_before_the_work(
+    client: RepairClient, tiny: TinyAssets
+) -> None:
+    spec = tiny_spec(tiny, judges=("profanity", "hatesonar"))
+    criterion = spec.gate.criteria.add(metric="toxicity.hatesonar.mean")
+    criterion.change.bound = 0.0
+    criterion.change.SetInParent()
+
+    with pytest.raises(InvalidRequest) as refused:
+        await client.create_repair(spec)
+
+    assert {violation.field for violation in refused.value.violations} == {"spec.gate.criteria[0].metric"}
+
+
+async def test_a_prompt_longer_than_the_context_fails_the_repair_naming_it(
+    client: RepairClient, tiny: TinyAssets, tmp_path: Path
+) -> None:
+    from llm_repair.client import RepairFailed
+
+    long = tiny.root / f"long-{tmp_path.name}.jsonl"
+    long.write_text(json.dumps({"id": "too-long", "prompt": "river " * 200}) + "\n")
+    spec = tiny_spec(tiny, eval_prompts=f"file:{long}")
+
+    with pytest.raises(RepairFailed) as failed:
+        await (await client.create_repair(spec)).result()
+
+    assert failed.value.reason == "PROMPT_TOO_LONG"
+    assert "too-long" in str(failed.value)
+
+
 async def test_what_is_not_carried_out_is_refused_with_a_reason(client: RepairClient, tiny: TinyAssets) -> None:
     from llm_repair.client import Unimplemented
 

@@ -11,9 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llm_repair.core import steps
-from llm_repair.core.evaluation import ClassifierJudge, DetoxifyJudge, HatesonarJudge, Judge, ProfanityJudge
+from llm_repair.core.evaluation import Judge, ProfanityJudge
 from llm_repair.core.execution import StepResult
 from llm_repair.core.references import DatasetKind, DatasetRef, ModelRef, ModelRole
+from llm_repair.core.registry import JUDGES, name_of
 from llm_repair.core.repairs import PoolRows, RepairSpec, SelfGeneratedPool
 from llm_repair.core.selection import EMBEDDING_STRATEGIES, RandomStrategy, SelectionStrategy, Strategy
 from llm_repair.core.steps import Step
@@ -28,14 +29,6 @@ class PlannedStep:
     kind: str
     step: Step | None
     """None until all inputs are there."""
-
-
-JUDGE_NAMES: dict[type, str] = {
-    ProfanityJudge: "profanity",
-    HatesonarJudge: "hatesonar",
-    DetoxifyJudge: "detoxify",
-    ClassifierJudge: "classifier",
-}
 
 
 def plan(
@@ -87,7 +80,7 @@ def strategy_of(spec: RepairSpec) -> Strategy:
 
 def judge_name(judge: Judge) -> str:
     """Returns the name a judge has in metric ids and step names."""
-    return JUDGE_NAMES[type(judge.kind)]
+    return name_of(JUDGES, judge.kind)
 
 
 def judge_source(judge: Judge) -> ModelRef | None:

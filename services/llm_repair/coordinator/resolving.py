@@ -15,7 +15,7 @@ from llm_repair.artifacts.references import ReferenceResolver
 from llm_repair.core.errors import Code, FieldViolation, InvalidFields, NotCarriedOut, RepairError
 from llm_repair.core.evaluation import DetoxifyJudge, HatesonarJudge, Judge, ProfanityJudge
 from llm_repair.core.references import DatasetRef, ModelRef
-from llm_repair.core.registry import METHODS, PROTOCOLS, STRATEGIES, check_carried_out
+from llm_repair.core.registry import JUDGES, METHODS, PROTOCOLS, STRATEGIES, check_carried_out, name_of
 from llm_repair.core.repairs import PoolRows, RepairSpec
 from llm_repair.core.selection import AutoSearch
 
@@ -51,7 +51,7 @@ def resolve(spec: RepairSpec, resolver: ReferenceResolver) -> ResolvedSpec:
         ),
     )
     digests: dict[str, str] = {}
-    violations: list[FieldViolation] = []
+    violations = list(_gate_violations(spec))
     for field, source in _sources(spec):
         reference = source.reference
         if reference in digests:
@@ -65,6 +65,18 @@ def resolve(spec: RepairSpec, resolver: ReferenceResolver) -> ResolvedSpec:
     if violations:
         raise InvalidFields(violations)
     return ResolvedSpec(spec, digests)
+
+
+def _gate_violations(spec: RepairSpec) -> Iterator[FieldViolation]:
+    """Yields criteria that the finished report would refuse, so that nobody learns of them after the work."""
+    shown = {name_of(JUDGES, judge.kind) for judge in spec.evaluation.judges[1:]}
+    for index, criterion in enumerate(spec.gate.criteria):
+        family, _, rest = criterion.metric.partition(".")
+        if family == "toxicity" and rest.partition(".")[0] in shown:
+            gating = name_of(JUDGES, spec.evaluation.judges[0].kind)
+            yield FieldViolation(
+                f"spec.gate.criteria[{index}].metric", f"is of a judge that is only shown; the gating judge is {gating}"
+            )
 
 
 def _pinned(judge: Judge, index: int) -> Judge:

@@ -62,7 +62,7 @@ _EXPLAINED = {
     "bits_per_byte": "The same measurement per byte of text, comparable between tokenizers and languages.",
 }
 
-_CORPORA = {"wikitext2": "WikiText-2", "boolq": "BoolQ", "lambada": "LAMBADA"}
+_CORPORA = {"wikitext2": "WikiText-2", "boolq": "BoolQ", "lambada": "LAMBADA", "xsum": "XSum"}
 
 _REASONS = {
     "NOT_MEASURED": "not measured",
