@@ -1,6 +1,7 @@
 """The contract's house rules: lint, comments, no drift of the stubs, reasons and errors in step."""
 
 import filecmp
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,35 @@ def test_protos_pass_lint_and_are_formatted() -> None:
         done = subprocess.run([BIN / "buf", *arguments, "protos"], cwd=ROOT, capture_output=True, text=True)
 
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_contract_breaks_nothing_that_was_released() -> None:
+    done = subprocess.run(
+        [BIN / "buf", "breaking", "protos", "--against", "protos/released.binpb"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_a_removed_field_is_caught_as_breaking(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "protos", tmp_path / "protos", ignore=shutil.ignore_patterns("gen"))
+    contract = tmp_path / "protos" / "llm_repair" / "v1" / "types.proto"
+    text = contract.read_text()
+    contract.write_text(text.replace("  bool is_tree = 3;", ""))
+
+    done = subprocess.run(
+        [BIN / "buf", "breaking", "protos", "--against", ROOT / "protos" / "released.binpb"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+
+    assert text != contract.read_text()
+    assert done.returncode == 100
+    assert "is_tree" in done.stdout
 
 
 def test_stubs_do_not_drift_from_the_protos(tmp_path: Path) -> None:
