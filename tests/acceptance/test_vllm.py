@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 from acceptance_spec import tiny_spec
+from tiny_assets import TinyAssets
+
 from llm_repair.client import RepairClient
 from llm_repair.v1 import coordinator_pb2 as pb
 from llm_repair.v1 import evaluation_pb2
-from tiny_assets import TinyAssets
 
 
 @pytest.mark.timeout(600)

@@ -97,7 +97,7 @@ def test_heavy_libraries_are_never_imported_where_the_rpc_process_would_load_the
 
 def test_only_main_modules_read_the_environment() -> None:
     # The worker sets its children's environment, and an engine must set variables before it is imported.
-    allowed = {"__main__.py", "workers.py", "worker.py", "vllm.py", "embedded.py", "supervisor.py", "main.py"}
+    allowed = {"__main__.py", "worker_pool.py", "vllm.py", "embedded.py", "supervisor.py", "main.py"}
     readers = {
         str(path.relative_to(ROOT))
         for path in files(SERVICES)

@@ -24,7 +24,7 @@ from llm_repair.core.results import output_from_json
 from llm_repair.core.steps import Step, step_key
 from llm_repair.rpc import execution_messages as messages
 from llm_repair.rpc.errors import error_from_json
-from llm_repair.rpc.workers import Outcome, WorkerPool
+from llm_repair.rpc.worker_pool import Outcome, WorkerPool
 from llm_repair.v1 import execution_pb2
 
 _log = logging.getLogger(__name__)
@@ -198,18 +198,22 @@ class _Execution:
         attached, self._followed_before = self._followed_before, True
         yield messages.started(self.key, self.attempt, self._start_time, attached=attached)
         shown_notes = shown_progress = 0
+        quiet_since = time.monotonic()
         while self._result is None and self._error is None:
             changed = self._changed
-            for note in self._notes[shown_notes:]:
-                yield messages.note(self.key, note)
-            shown_notes = len(self._notes)
+            news = [messages.note(self.key, note) for note in self._notes[shown_notes:]]
+            shown_notes += len(news)
             if self._progress is not None and self._progress_count > shown_progress:
                 shown_progress = self._progress_count
-                yield messages.progress(self.key, self._progress)
+                news.append(messages.progress(self.key, self._progress))
+            # The worker's own beats wake this loop too, so silence is measured and not inferred from a time-out.
+            if not news and time.monotonic() - quiet_since >= heartbeat_s:
+                news.append(messages.heartbeat(self.key, self._usage))
+            for event in news:
+                quiet_since = time.monotonic()
+                yield event
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), heartbeat_s)
-            if not changed.is_set():
-                yield messages.heartbeat(self.key, self._usage)
         for note in self._notes[shown_notes:]:
             yield messages.note(self.key, note)
         if self._error is not None:

@@ -14,7 +14,7 @@ from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.rpc.configuration import Configuration, ServiceSettings
 from llm_repair.rpc.executions import Executions
 from llm_repair.rpc.server import configure_logging, serve
-from llm_repair.rpc.workers import WorkerPool
+from llm_repair.rpc.worker_pool import WorkerPool
 
 AddServicer = Callable[[Executions, grpc.aio.Server], None]
 

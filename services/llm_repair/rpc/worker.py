@@ -1,6 +1,6 @@
 """The worker: a child process that runs steps, one after another, until its parent goes.
 
-Started by `rpc.workers` as `python -m llm_repair.rpc.worker`. Jobs come as JSON lines on standard input, events
+Started by `rpc.worker_pool` as `python -m llm_repair.rpc.worker`. Jobs come as JSON lines on standard input, events
 leave as JSON lines on a pipe of their own, and whatever libraries print goes to standard error. torch is
 imported here and nowhere in the parent; a warm worker keeps it, and the last model, between steps.
 """

@@ -13,10 +13,10 @@ from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.errors import DatasetInvalid, ExecutionNotFound, RepairError, StepCancelled, WorkerLost
 from llm_repair.core.selection import TextView
 from llm_repair.core.steps import EmbedStep, ReportStep, step_key
-from llm_repair.rpc import workers as workers_module
+from llm_repair.rpc import worker_pool
 from llm_repair.rpc.configuration import Configuration, ServiceSettings
 from llm_repair.rpc.executions import Executions
-from llm_repair.rpc.workers import WorkerPool
+from llm_repair.rpc.worker_pool import WorkerPool
 from llm_repair.v1 import execution_pb2
 
 ENTRIES = {"embed": "step_code:count_to_ten", "report": "step_code:misbehave"}
@@ -130,7 +130,7 @@ async def test_a_cancelled_step_stops_commits_nothing_and_can_be_run_again(
 async def test_a_worker_that_ignores_a_cancel_is_killed(
     executions: Executions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers_module, "_CANCEL_GRACE_S", 0.3)
+    monkeypatch.setattr(worker_pool, "_CANCEL_GRACE_S", 0.3)
     step = ReportStep("ignore cancel")
 
     with pytest.raises(WorkerLost):
