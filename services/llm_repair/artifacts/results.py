@@ -1,14 +1,13 @@
-"""Step results as JSON and back."""
+"""Step results as bytes and back; their JSON form is `core.results`."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from llm_repair.core.errors import ArtifactCorrupt
-from llm_repair.core.execution import Artifact, StepResult, Usage
+from llm_repair.core.execution import StepResult
+from llm_repair.core.results import result_from_json, result_to_json
 
 
 def encode_result(result: StepResult) -> bytes:
@@ -17,14 +16,7 @@ def encode_result(result: StepResult) -> bytes:
     Raises:
       ValueError: a number in summary or provenance is NaN or infinite.
     """
-    document = {
-        "key": result.key,
-        "kind": result.kind,
-        "outputs": {role: dataclasses.asdict(artifact) for role, artifact in result.outputs.items()},
-        "summary": result.summary,
-        "usage": dataclasses.asdict(result.usage),
-        "provenance": result.provenance,
-    }
+    document = result_to_json(result)
     text = json.dumps(
         document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain
     )
@@ -38,22 +30,9 @@ def decode_result(data: bytes) -> StepResult:
       ArtifactCorrupt: the bytes are not such a manifest.
     """
     try:
-        document: dict[str, Any] = json.loads(data)
-        return StepResult(
-            key=document["key"],
-            kind=document["kind"],
-            outputs={role: _known(Artifact, fields) for role, fields in sorted(document["outputs"].items())},
-            summary=document["summary"],
-            usage=_known(Usage, document["usage"]),
-            provenance=document["provenance"],
-        )
+        return result_from_json(json.loads(data))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactCorrupt("a step's result cannot be read") from error
-
-
-def _known(kind: type[Any], fields: Mapping[str, Any]) -> Any:
-    names = {field.name for field in dataclasses.fields(kind)}
-    return kind(**{name: value for name, value in fields.items() if name in names})
 
 
 def _plain(value: object) -> object:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from llm_repair.core.execution import Artifact, StepOutput, StepResult, Usage
+
+T = TypeVar("T", Artifact, Usage)
 
 
 def output_to_json(output: StepOutput) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def result_from_json(value: Mapping[str, Any]) -> StepResult:
         kind=value["kind"],
         outputs=_artifacts_from_json(value["outputs"]),
         summary=value["summary"],
-        usage=Usage(**value["usage"]),
+        usage=_known(Usage, value["usage"]),
         provenance=value["provenance"],
     )
 
@@ -48,4 +50,10 @@ def _artifacts_to_json(artifacts: Mapping[str, Artifact]) -> dict[str, Any]:
 
 
 def _artifacts_from_json(value: Mapping[str, Any]) -> dict[str, Artifact]:
-    return {role: Artifact(**artifact) for role, artifact in value.items()}
+    return {role: _known(Artifact, artifact) for role, artifact in sorted(value.items())}
+
+
+def _known(kind: type[T], fields: Mapping[str, Any]) -> T:
+    """Builds a value from the members it knows; those added by later versions are ignored."""
+    names = {field.name for field in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
+    return kind(**{name: value for name, value in fields.items() if name in names})
