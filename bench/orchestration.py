@@ -17,6 +17,7 @@ Quick: one set of services instead of three.
 
 from __future__ import annotations
 
+import importlib
 import json
 import statistics
 import subprocess
@@ -58,7 +59,7 @@ class Outcome:
     @property
     def base(self) -> dict[str, Any]:
         """The base model's values by metric id."""
-        return {metric["id"]: (metric["base"] or {}).get("value") for metric in self.report["metrics"]}
+        return {metric["id"]: metric["base"] and metric["base"]["value"] for metric in self.report["metrics"]}
 
 
 @dataclass(frozen=True)
@@ -81,19 +82,25 @@ def run(quick: bool, limits: Limits) -> Iterator[Line]:
 
 
 def _stay(home: Path) -> Stay:
-    # What starts services and makes models for tests does it here too.
-    sys.path.insert(0, str(ROOT / "tests"))
-    from acceptance_spec import tiny_spec
-    from stack import SERVICES, running_stack
-    from tiny_assets import make_tiny_assets
-
-    assets = make_tiny_assets(home / "assets")
-    other = tiny_spec(assets)
+    services, tiny_spec = _of_tests("stack"), _of_tests("acceptance_spec").tiny_spec
+    assets = _of_tests("tiny_assets").make_tiny_assets(home / "assets")
+    other: pb.RepairSpec = tiny_spec(assets)
     other.strategy.saps.boundary_fraction = 0.5
-    with running_stack(home, [assets.root]) as stack, SyncRepairClient(stack.address, token=stack.token) as client:
+    with (
+        services.running_stack(home, [assets.root]) as stack,
+        SyncRepairClient(stack.address, token=stack.token) as client,
+    ):
         first = _repaired(client, tiny_spec(assets), home / "first")
         second = _repaired(client, other, home / "second")
-        return Stay(first, second, {name: _rss_mb(stack.pid(name)) for name in SERVICES})
+        return Stay(first, second, {name: _rss_mb(stack.pid(name)) for name in services.SERVICES})
+
+
+def _of_tests(module: str) -> Any:
+    """Returns a module of the tests: what starts services and makes models there does it here too."""
+    folder = str(ROOT / "tests")
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    return importlib.import_module(module)
 
 
 def _repaired(client: SyncRepairClient, spec: pb.RepairSpec, folder: Path) -> Outcome:
