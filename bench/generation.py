@@ -151,7 +151,7 @@ def _limit_s(model: Any, prompts: Sequence[Prompt], load: Load, limits: Limits, 
     The first token costs its prompt, read once for all draws; every later one a pass over the weights a batch.
     """
     flops_s = 1e9 * (limits.sgemm_gflops if exact else limits.bf16_gflops)
-    weights = sum(weight.numel() for name, weight in model.named_parameters() if weight.ndim == 2)
+    weights = sum(weight.numel() for weight in model.parameters() if weight.ndim == 2)
     head = model.get_output_embeddings().weight.numel()
     tied = model.get_output_embeddings().weight is model.get_input_embeddings().weight
     used = weights if tied else weights - head
