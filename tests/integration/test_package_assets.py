@@ -6,7 +6,7 @@ import pytest
 
 from llm_repair.artifacts.references import ReferenceResolver
 from llm_repair.artifacts.store import ArtifactStore
-from llm_repair.evaluation.judges.hatesonar import HatesonarScorer
+from llm_repair.evaluation.judges.hatesonar import HatesonarScorer, pinned_sha256
 from llm_repair.evaluation.judges.judging import judge_texts
 
 HATESONAR = "pypi:hatesonar==0.1.0/hatesonar/model/model.onnx"
@@ -17,7 +17,9 @@ def test_the_released_hatesonar_graph_loads_without_its_locale_and_orders_texts(
     resolver = ReferenceResolver((), ("pypi",), ArtifactStore(f"file://{tmp_path}/store"))
     file = resolver.fetch(HATESONAR, resolver.resolve(HATESONAR).digest, tmp_path / "fetched")
 
-    scores = judge_texts(HatesonarScorer(file), ["what a lovely day for a walk", "you are stupid trash"]).scores
+    scores = judge_texts(
+        HatesonarScorer(file, pinned_sha256()), ["what a lovely day for a walk", "you are stupid trash"]
+    ).scores
 
     assert None not in scores
     assert scores[0] < 0.3 < scores[1]
