@@ -29,6 +29,7 @@ env: .venv/.complete
 # base evaluation, pool, embeddings and control arm are reused.
 STRATEGY ?= saps
 demo: env
+	@rm -rf build/demo/report build/demo/model
 	$(BIN)/llm-repair repair --spec docs/demo.yaml --strategy $(STRATEGY) --home build/demo/home --out build/demo || [ $$? -le 2 ] # 1 and 2 are verdicts
 	@cp build/demo/report/report.json build/demo/report/report.html build/demo/report/report.md build/demo/
 	@echo "The report: $(CURDIR)/build/demo/report.html"

@@ -28,9 +28,9 @@ from bench.measure import Limits, interleaved
 from bench.models import WORDS, demo_model, make_tiny_llama
 from llm_repair.core.evaluation import WeightFormat
 from llm_repair.evaluation.engines.transformers import TransformersEngine
-from llm_repair.models.generation import BATCH_ROWS, Prompt
+from llm_repair.models.inference.generation import BATCH_ROWS, Prompt
+from llm_repair.models.inference.sampling import Sampling
 from llm_repair.models.loading import LanguageModel, load_causal_lm, load_language_model
-from llm_repair.models.sampling import Sampling
 
 NEW_TOKENS = 20
 TOP_P = 0.9

@@ -1,7 +1,7 @@
 """Repair methods and training settings: typed parameters, with units, ranges and sources.
 
 A method is an objective plus a choice of trainable parameters; one training loop serves all
-(`models/training.py`).
+(`models/training/loop.py`).
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ from llm_repair.evaluation.judges.judging import judge_texts
 from llm_repair.evaluation.judges.registry import open_judge
 from llm_repair.evaluation.sampling_run import encode_prompts, sample_prompts
 from llm_repair.evaluation.timing import Stopwatch
-from llm_repair.models.generation import Generation
-from llm_repair.models.sampling import Sampling
+from llm_repair.models.inference.generation import Generation
+from llm_repair.models.inference.sampling import Sampling
 
 
 class NoPair(enum.Enum):

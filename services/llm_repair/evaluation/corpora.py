@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from llm_repair.artifacts.datasets import Row
-from llm_repair.models.scoring import Document
+from llm_repair.models.inference.scoring import Document
 from llm_repair.models.tokenisation import Tokenisation
 
 

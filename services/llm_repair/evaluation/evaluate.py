@@ -31,8 +31,8 @@ from llm_repair.evaluation.judges.registry import open_judge
 from llm_repair.evaluation.protocols.plan import Plan, plan_for
 from llm_repair.evaluation.sampling_run import encode_prompts, sample_prompts
 from llm_repair.evaluation.timing import Stopwatch
-from llm_repair.models.generation import Generation
-from llm_repair.models.scoring import DocumentScore
+from llm_repair.models.inference.generation import Generation
+from llm_repair.models.inference.scoring import DocumentScore
 
 
 @dataclass(frozen=True)

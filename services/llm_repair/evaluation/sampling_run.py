@@ -11,8 +11,8 @@ from llm_repair.artifacts.datasets import Row
 from llm_repair.core.errors import DatasetInvalid
 from llm_repair.core.execution import StepContext
 from llm_repair.evaluation.engines.engine import Engine
-from llm_repair.models.generation import Generation, Prompt
-from llm_repair.models.sampling import Sampling
+from llm_repair.models.inference.generation import Generation, Prompt
+from llm_repair.models.inference.sampling import Sampling
 
 
 def encode_prompts(engine: Engine, rows: Sequence[Row], prompt_tokens: int | None) -> tuple[list[Prompt], int]:

@@ -23,8 +23,8 @@ from transformers.utils import logging as transformers_logging
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.errors import ModelInvalid
 from llm_repair.core.evaluation import WeightFormat
-from llm_repair.models.decoding import Network, TransformersNetwork
-from llm_repair.models.llama import FusedLlama, is_plain_llama
+from llm_repair.models.inference.decoding import Network, TransformersNetwork
+from llm_repair.models.inference.llama import FusedLlama, is_plain_llama
 from llm_repair.models.tokenisation import Tokenisation, tokenisation
 
 _DTYPES = {WeightFormat.FLOAT32: torch.float32, WeightFormat.BFLOAT16: torch.bfloat16}

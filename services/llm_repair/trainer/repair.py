@@ -16,12 +16,12 @@ from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.errors import StepCancelled
 from llm_repair.core.execution import Artifact, Json, StepContext, StepOutput
 from llm_repair.core.steps import RepairStep, step_key
-from llm_repair.models.adapters import TrainableModel, make_trainable
-from llm_repair.models.batches import TokenisedSample, hold_out, tokenise
-from llm_repair.models.checkpoints import Checkpoints
 from llm_repair.models.loading import context_tokens, load_causal_lm, load_tokenizer
-from llm_repair.models.objectives import Objective
-from llm_repair.models.training import TrainingResult, TrainingRun
+from llm_repair.models.training.adapters import TrainableModel, make_trainable
+from llm_repair.models.training.batches import TokenisedSample, hold_out, tokenise
+from llm_repair.models.training.checkpoints import Checkpoints
+from llm_repair.models.training.loop import TrainingResult, TrainingRun
+from llm_repair.models.training.objectives import Objective
 from llm_repair.trainer import lineage
 from llm_repair.trainer.methods import objective_of
 from llm_repair.trainer.samples import encoding_of, selected_texts

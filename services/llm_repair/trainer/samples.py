@@ -8,9 +8,9 @@ from transformers import PreTrainedTokenizerBase
 
 from llm_repair.artifacts.datasets import Row
 from llm_repair.core.errors import DatasetInvalid, PoolTooSmall
-from llm_repair.models.batches import NAMED_IDS, Encoding, PairText
-from llm_repair.models.objectives import Objective
 from llm_repair.models.tokenisation import tokenisation
+from llm_repair.models.training.batches import NAMED_IDS, Encoding, PairText
+from llm_repair.models.training.objectives import Objective
 
 # pyright: reportUnknownMemberType=false
 # transformers annotates its tokenizers in part only.

@@ -16,7 +16,7 @@ from llm_repair.core.evaluation import Engine, Judge, ProfanityJudge
 from llm_repair.core.steps import BuildPoolStep
 from llm_repair.evaluation import build_pool
 from llm_repair.evaluation.build_pool import NoPair, Pair, ScoredSample, pair_ends
-from llm_repair.models.generation import Generation
+from llm_repair.models.inference.generation import Generation
 
 
 def samples(*scored: tuple[float | None, int] | tuple[float | None, int, str]) -> list[ScoredSample]:

@@ -185,7 +185,7 @@ def test_a_judge_that_is_not_there_fails_before_the_model_is_loaded(
 def test_a_cancelled_step_leaves_whole_lines_of_what_it_had(
     step: EvaluateStep, store: ArtifactStore, new_context: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("llm_repair.models.generation.BATCH_ROWS", 3)
+    monkeypatch.setattr("llm_repair.models.inference.generation.BATCH_ROWS", 3)
     context = new_context(cancel_at_look=9)
 
     with pytest.raises(StepCancelled):

@@ -17,10 +17,10 @@ from llm_repair.core.evaluation import WeightFormat
 from llm_repair.evaluation.engines.parity import check_parity
 from llm_repair.evaluation.engines.transformers import TransformersEngine
 from llm_repair.evaluation.engines.vllm import VllmEngine
-from llm_repair.models.generation import Prompt
+from llm_repair.models.inference.generation import Prompt
+from llm_repair.models.inference.sampling import Sampling
+from llm_repair.models.inference.scoring import Document
 from llm_repair.models.loading import load_language_model
-from llm_repair.models.sampling import Sampling
-from llm_repair.models.scoring import Document
 
 CHILD = Path(__file__).with_name("vllm_child.py")
 TEXTS = {"a": "The river rises", "b": "x", "c": "In 1927 the company moved its workshop to a larger building near it."}

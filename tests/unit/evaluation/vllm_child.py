@@ -9,9 +9,9 @@ from pathlib import Path
 from llm_repair.core.evaluation import WeightFormat
 from llm_repair.evaluation.engines.parity import check_parity
 from llm_repair.evaluation.engines.vllm import VllmEngine
-from llm_repair.models.generation import Prompt
-from llm_repair.models.sampling import Sampling
-from llm_repair.models.scoring import Document
+from llm_repair.models.inference.generation import Prompt
+from llm_repair.models.inference.sampling import Sampling
+from llm_repair.models.inference.scoring import Document
 
 WINDOW_TOKENS = 40
 

@@ -44,8 +44,8 @@ from llm_repair.core.repair import (
     RepairMethod,
 )
 from llm_repair.core.steps import RepairStep
-from llm_repair.models import log_probs
-from llm_repair.models.batches import hold_out
+from llm_repair.models.training import log_probs
+from llm_repair.models.training.batches import hold_out
 from llm_repair.trainer import repair
 
 WORDS = [

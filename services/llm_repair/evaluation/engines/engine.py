@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
-from llm_repair.models.generation import Generation, Prompt
-from llm_repair.models.sampling import Sampling
-from llm_repair.models.scoring import Document, DocumentScore
+from llm_repair.models.inference.generation import Generation, Prompt
+from llm_repair.models.inference.sampling import Sampling
+from llm_repair.models.inference.scoring import Document, DocumentScore
 from llm_repair.models.tokenisation import Tokenisation
 
 
@@ -35,7 +35,7 @@ class Engine(Protocol):
         """Yields the continuations batch by batch, ordered by prompt id and draw; `beat` may raise to stop.
 
         Raises:
-          DatasetInvalid, PromptTooLong: before anything is generated; see `models.generation.check_prompts`.
+          DatasetInvalid, PromptTooLong: before anything is generated; see `models.inference.generation.check_prompts`.
         """
         ...
 

@@ -10,8 +10,8 @@ from llm_repair.core.errors import EngineParityFailed
 from llm_repair.core.evaluation import WeightFormat
 from llm_repair.evaluation.engines.engine import Engine
 from llm_repair.evaluation.engines.transformers import TransformersEngine
+from llm_repair.models.inference.scoring import Document
 from llm_repair.models.loading import load_language_model
-from llm_repair.models.scoring import Document
 
 TOLERANCE: Final = 0.005
 """Largest relative difference of the mean negative log-likelihood per token."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from llm_repair.models import generation, scoring
-from llm_repair.models.generation import Generation, Prompt
+from llm_repair.models.inference import generation, scoring
+from llm_repair.models.inference.generation import Generation, Prompt
+from llm_repair.models.inference.sampling import Sampling
+from llm_repair.models.inference.scoring import Document, DocumentScore
 from llm_repair.models.loading import LanguageModel
-from llm_repair.models.sampling import Sampling
-from llm_repair.models.scoring import Document, DocumentScore
 from llm_repair.models.tokenisation import Tokenisation
 
 

@@ -20,10 +20,10 @@ import torch
 
 from llm_repair.core.errors import EngineUnavailable
 from llm_repair.core.evaluation import WeightFormat
-from llm_repair.models.generation import Generation, Prompt, batches, check_prompts, until_stop
+from llm_repair.models.inference.generation import Generation, Prompt, batches, check_prompts, until_stop
+from llm_repair.models.inference.sampling import Sampling, prompt_key
+from llm_repair.models.inference.scoring import Document, DocumentScore, Window, sum_windows, windows
 from llm_repair.models.loading import context_tokens, load_config, load_tokenizer, stop_ids
-from llm_repair.models.sampling import Sampling, prompt_key
-from llm_repair.models.scoring import Document, DocumentScore, Window, sum_windows, windows
 from llm_repair.models.tokenisation import Tokenisation, tokenisation
 
 _DTYPES = {WeightFormat.FLOAT32: "float32", WeightFormat.BFLOAT16: "bfloat16"}

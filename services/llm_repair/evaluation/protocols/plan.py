@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from llm_repair.core.evaluation import PaperProtocol, Protocol, StrictProtocol
-from llm_repair.models.sampling import Sampling
+from llm_repair.models.inference.sampling import Sampling
 
 PAPER_PROMPT_TOKENS: Final = 32
 PAPER_NEW_TOKENS: Final = 20

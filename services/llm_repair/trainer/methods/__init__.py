@@ -15,7 +15,7 @@ from llm_repair.core.repair import (
     KtoMethod,
     Method,
 )
-from llm_repair.models.objectives import Objective
+from llm_repair.models.training.objectives import Objective
 from llm_repair.trainer.methods.dapt import DaptObjective
 from llm_repair.trainer.methods.dpo import DpoObjective
 

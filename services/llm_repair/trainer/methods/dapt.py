@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from llm_repair.models.objectives import Terms, dapt_loss
+from llm_repair.models.training.objectives import Terms, dapt_loss
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from llm_repair.core.repair import DpoMethod
-from llm_repair.models.objectives import Terms, dpo_loss
+from llm_repair.models.training.objectives import Terms, dpo_loss
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from llm_repair.core.errors import DatasetInvalid, PromptTooLong
-from llm_repair.models.objectives import IGNORED
+from llm_repair.models.training.objectives import IGNORED
 
 NAMED_IDS = 5
 """How many ids an error names; the rest are counted."""

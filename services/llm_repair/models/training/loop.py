@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from llm_repair.core.errors import LossNotFinite
 from llm_repair.core.execution import StepContext
 from llm_repair.core.repair import Optimizer, Precision, RepairMethod
-from llm_repair.models.adapters import TrainableModel
-from llm_repair.models.batches import TokenisedSample, epoch_order
-from llm_repair.models.checkpoints import (
+from llm_repair.models.training.adapters import TrainableModel
+from llm_repair.models.training.batches import TokenisedSample, epoch_order
+from llm_repair.models.training.checkpoints import (
     Checkpoints,
     CurvePoint,
     History,
@@ -33,9 +33,9 @@ from llm_repair.models.checkpoints import (
     optimizer_tensors,
     restore_optimizer,
 )
-from llm_repair.models.log_probs import LogProbs
-from llm_repair.models.objectives import Objective
-from llm_repair.models.schedule import Schedule, plan
+from llm_repair.models.training.log_probs import LogProbs
+from llm_repair.models.training.objectives import Objective
+from llm_repair.models.training.schedule import Schedule, plan
 
 # pyright: reportUnknownMemberType=false
 # torch annotates some of its functions in part only.

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from llm_repair.models.batches import TokenBatch, TokenisedSample, padded_batch
-from llm_repair.models.packing import packed_batch
+from llm_repair.models.training.batches import TokenBatch, TokenisedSample, padded_batch
+from llm_repair.models.training.packing import packed_batch
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # transformers builds its models from untyped attributes.

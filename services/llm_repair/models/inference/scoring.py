@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llm_repair.models.decoding import Network
+from llm_repair.models.inference.decoding import Network
 from llm_repair.models.tokenisation import TokenIds
 
 BATCH_TOKENS = 1024

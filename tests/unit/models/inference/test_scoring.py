@@ -7,10 +7,10 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from llm_repair.core.errors import StepCancelled
-from llm_repair.models import scoring
-from llm_repair.models.decoding import Network, TransformersNetwork
-from llm_repair.models.llama import FusedLlama
-from llm_repair.models.scoring import Document, score
+from llm_repair.models.inference import scoring
+from llm_repair.models.inference.decoding import Network, TransformersNetwork
+from llm_repair.models.inference.llama import FusedLlama
+from llm_repair.models.inference.scoring import Document, score
 
 GENERATOR = torch.Generator().manual_seed(5)
 DOCUMENTS = [

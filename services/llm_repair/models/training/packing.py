@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from llm_repair.models.batches import TokenBatch, TokenisedSample
+from llm_repair.models.training.batches import TokenBatch, TokenisedSample
 
 ROW_TOKENS = 256
 """Tokens a row should have: long enough to waste little, short enough that attention stays a small share."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import chisquare, kstest
 
-from llm_repair.models.sampling import RowNoise, Sampling, inverse_cdf, nucleus_by_sort, prompt_key, sample
+from llm_repair.models.inference.sampling import RowNoise, Sampling, inverse_cdf, nucleus_by_sort, prompt_key, sample
 
 NUCLEUS = Sampling(draws=1, max_new_tokens=1, top_p=0.9)
 

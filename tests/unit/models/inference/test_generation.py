@@ -11,10 +11,10 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from llm_repair.core.errors import DatasetInvalid, ModelInvalid, PromptTooLong, StepCancelled
 from llm_repair.core.evaluation import WeightFormat
-from llm_repair.models.generation import Prompt, batches, generate
-from llm_repair.models.llama import FusedLlama
+from llm_repair.models.inference.generation import Prompt, batches, generate
+from llm_repair.models.inference.llama import FusedLlama
+from llm_repair.models.inference.sampling import Sampling
 from llm_repair.models.loading import LanguageModel, load_causal_lm, load_language_model
-from llm_repair.models.sampling import Sampling
 
 SAMPLING = Sampling(draws=3, max_new_tokens=6, top_p=0.9, seed=11)
 TEXTS = {"b": "hello there", "a": "x", "c": "a rather longer prompt, with a comma", "d": "née Ünïcode"}

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from llm_repair.models.objectives import IGNORED, dapt_loss, dpo_loss, sequence_log_probs
+from llm_repair.models.training.objectives import IGNORED, dapt_loss, dpo_loss, sequence_log_probs
 
 
 @pytest.mark.parametrize("beta", [0.01, 0.1, 5.0])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from llm_repair.core.errors import DatasetInvalid, PromptTooLong
-from llm_repair.models.batches import (
+from llm_repair.models.training.batches import (
     Encoding,
     PairText,
     TokenisedSample,
@@ -16,8 +16,8 @@ from llm_repair.models.batches import (
     plain_labels,
     tokenise,
 )
-from llm_repair.models.objectives import IGNORED
-from llm_repair.models.packing import packed_batch
+from llm_repair.models.training.objectives import IGNORED
+from llm_repair.models.training.packing import packed_batch
 
 LETTERS = Encoding(
     encode=lambda text: [ord(c) - ord("a") + 1 for c in text], start_token=90, end_text="END", end_token=99

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from llm_repair.core.repair import DpoMethod, RepairMethod
-from llm_repair.models.schedule import plan
+from llm_repair.models.training.schedule import plan
 
 
 def test_smaller_last_batch_is_a_step_of_its_own() -> None:

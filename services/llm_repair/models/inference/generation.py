@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from llm_repair.core.errors import DatasetInvalid, PromptTooLong
-from llm_repair.models.decoding import Network
+from llm_repair.models.inference.decoding import Network
+from llm_repair.models.inference.sampling import RowNoise, Sampling, prompt_key, sample
 from llm_repair.models.loading import LanguageModel
-from llm_repair.models.sampling import RowNoise, Sampling, prompt_key, sample
 from llm_repair.models.tokenisation import TokenIds
 
 BATCH_ROWS = 192

@@ -22,10 +22,10 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from llm_repair.models.batches import TokenisedSample, padded_batch, plain_labels
-from llm_repair.models.log_probs import LogProbs, continuation_log_probs, head_is_linear, layout_for
-from llm_repair.models.objectives import sequence_log_probs
-from llm_repair.models.packing import packed_batch
+from llm_repair.models.training.batches import TokenisedSample, padded_batch, plain_labels
+from llm_repair.models.training.log_probs import LogProbs, continuation_log_probs, head_is_linear, layout_for
+from llm_repair.models.training.objectives import sequence_log_probs
+from llm_repair.models.training.packing import packed_batch
 
 VOCABULARY = 40
 IDS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}

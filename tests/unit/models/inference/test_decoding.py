@@ -16,8 +16,8 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from llm_repair.models.decoding import Network, TransformersNetwork
-from llm_repair.models.llama import FusedLlama, is_plain_llama
+from llm_repair.models.inference.decoding import Network, TransformersNetwork
+from llm_repair.models.inference.llama import FusedLlama, is_plain_llama
 
 PROMPTS = [[5, 9, 11, 3, 8, 2, 40], [7], [30, 31, 32, 33]]
 CONTINUATIONS = torch.tensor([[4, 6, 8], [10, 12, 14], [1, 2, 3], [60, 50, 40], [9, 9, 9], [0, 63, 5]])

@@ -18,7 +18,7 @@ from transformers import (
 
 from llm_repair.core.errors import ModelInvalid
 from llm_repair.core.repair import FullParameters, LoraParameters
-from llm_repair.models.adapters import make_trainable, transformer_layers
+from llm_repair.models.training.adapters import make_trainable, transformer_layers
 
 IDS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}
 SIZES = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2}

@@ -1,0 +1,1 @@
+"""Sampling from a model and reading text with it: batched, deterministic, fast on CPU."""

@@ -1,0 +1,1 @@
+"""Training a model: objectives, batches, what may change, the one loop, and checkpoints that resume to the bit."""
