@@ -172,31 +172,57 @@ async def test_what_is_not_carried_out_is_refused_with_a_reason(client: RepairCl
         assert refused.value.reason == "NOT_CARRIED_OUT"
 
 
-async def test_a_pool_with_bad_rows_fails_the_repair_naming_the_rows(
+async def test_bad_rows_and_a_budget_over_the_pool_are_refused_together_and_start_nothing(
     client: RepairClient, tiny: TinyAssets, tmp_path: Path
 ) -> None:
-    from llm_repair.client import RepairFailed
-
     bad = tiny.root / f"bad-{tmp_path.name}.jsonl"
     bad.write_bytes(b'{"prompt": "a", "chosen": "b", "rejected": "c"}\n{"prompt": ""}\n\xff\xfe\n')
-    spec = tiny_spec(tiny, prompts=None, pool=f"file:{bad}")
+    before = [repair.name async for repair in client.list_repairs()]
+    broken = tiny_spec(tiny, prompts=None, pool=f"file:{bad}", eval_prompts=f"file:{bad}")
+    large = tiny_spec(tiny, prompts=None, pool=f"file:{tiny.pairs}", fraction=None, samples=1000)
 
-    with pytest.raises(RepairFailed) as failed:
-        await (await client.create_repair(spec)).result()
+    with pytest.raises(InvalidRequest) as rows:
+        await client.create_repair(broken)
+    with pytest.raises(InvalidRequest) as budget:
+        await client.create_repair(large)
 
-    assert failed.value.reason == "DATASET_INVALID"
-    assert "2" in failed.value.metadata["first_rows"]
+    described = {violation.field: violation.description for violation in rows.value.violations}
+    assert set(described) == {"spec.pool_rows.rows", "spec.evaluation.prompts"}
+    assert "row 2" in described["spec.pool_rows.rows"]
+    assert "row 3: not UTF-8" in described["spec.pool_rows.rows"]
+    assert {violation.field for violation in budget.value.violations} == {"spec.budget.samples.samples"}
+    assert [repair.name async for repair in client.list_repairs()] == before
 
 
-async def test_a_budget_over_the_pool_fails_the_repair(client: RepairClient, tiny: TinyAssets) -> None:
+async def test_a_pool_without_rejected_is_refused_for_dpo_naming_rows(
+    client: RepairClient, tiny: TinyAssets, tmp_path: Path
+) -> None:
+    unpaired = tiny.root / f"unpaired-{tmp_path.name}.jsonl"
+    unpaired.write_text('{"id": "x7", "prompt": "a", "chosen": " b"}\n')
+
+    with pytest.raises(InvalidRequest) as refused:
+        await client.create_repair(tiny_spec(tiny, prompts=None, pool=f"file:{unpaired}"))
+
+    assert "x7" in refused.value.violations[0].description
+
+
+async def test_bad_rows_found_by_the_import_fail_the_repair_naming_them(
+    client: RepairClient, tiny: TinyAssets, tmp_path: Path
+) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
     from llm_repair.client import RepairFailed
 
-    spec = tiny_spec(tiny, prompts=None, pool=f"file:{tiny.pairs}", fraction=None, samples=1000)
+    bad = tiny.root / f"bad-{tmp_path.name}.parquet"
+    columns = {"prompt": ["a", ""], "chosen": ["b", "b"], "rejected": ["c", "c"]}
+    pyarrow.parquet.write_table(pyarrow.table(columns), bad)
 
     with pytest.raises(RepairFailed) as failed:
-        await (await client.create_repair(spec)).result()
+        await (await client.create_repair(tiny_spec(tiny, prompts=None, pool=f"file:{bad}"))).result()
 
-    assert failed.value.reason == "POOL_TOO_SMALL"
+    assert failed.value.reason == "DATASET_INVALID"
+    assert failed.value.metadata["first_rows"] == "2"
 
 
 async def test_a_cancelled_repair_ends_cancelled(client: RepairClient, tiny: TinyAssets) -> None:

@@ -124,12 +124,7 @@ def _imports(graph: _Graph, spec: RepairSpec, resolved: Mapping[str, str]) -> No
         digest = resolved[source.reference]
         graph.add(name, steps.ImportDatasetStep, source=source, source_digest=digest, rows=kind)
 
-    model("import.model", spec.model, ModelRole.CAUSAL_LM)
-    if spec.encoder and isinstance(strategy_of(spec), EMBEDDING_STRATEGIES):
-        model("import.encoder", spec.encoder, ModelRole.ENCODER)
-    for judge in spec.evaluation.judges:
-        if source := judge_source(judge):
-            model(f"import.judge.{judge_name(judge)}", source, ModelRole.JUDGE)
+    # Rows first: what is wrong with them shows before a model is fetched.
     if isinstance(spec.pool, PoolRows):
         rows("import.pool", spec.pool.rows, DatasetKind.POOL)
     else:
@@ -137,6 +132,12 @@ def _imports(graph: _Graph, spec: RepairSpec, resolved: Mapping[str, str]) -> No
     rows("import.prompts", spec.evaluation.prompts, DatasetKind.PROMPTS)
     for corpus in spec.evaluation.corpora:
         rows(f"import.corpus.{corpus.name}", corpus.texts, DatasetKind.TEXTS)
+    model("import.model", spec.model, ModelRole.CAUSAL_LM)
+    if spec.encoder and isinstance(strategy_of(spec), EMBEDDING_STRATEGIES):
+        model("import.encoder", spec.encoder, ModelRole.ENCODER)
+    for judge in spec.evaluation.judges:
+        if source := judge_source(judge):
+            model(f"import.judge.{judge_name(judge)}", source, ModelRole.JUDGE)
 
 
 def _judges(graph: _Graph, spec: RepairSpec) -> tuple[Judge, ...]:

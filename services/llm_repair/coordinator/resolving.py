@@ -12,6 +12,7 @@ from typing import Final
 
 from llm_repair.artifacts.catalogue import PROFANITY_CHECK_FILES
 from llm_repair.artifacts.references import ReferenceResolver
+from llm_repair.coordinator.row_checks import row_violations
 from llm_repair.core.errors import Code, FieldViolation, InvalidFields, NotCarriedOut, RepairError
 from llm_repair.core.evaluation import DetoxifyJudge, HatesonarJudge, Judge, ProfanityJudge
 from llm_repair.core.references import DatasetRef, ModelRef
@@ -37,7 +38,7 @@ def resolve(spec: RepairSpec, resolver: ReferenceResolver) -> ResolvedSpec:
 
     Raises:
       NotCarriedOut: the request asks for something this version does not do.
-      InvalidFields: with one violation for every reference that cannot be used.
+      InvalidFields: with every reference, row, budget and criterion that cannot be used.
     """
     if isinstance(spec.selection, AutoSearch):
         raise NotCarriedOut("searching over strategies and fractions is not carried out yet", what="auto")
@@ -62,6 +63,8 @@ def resolve(spec: RepairSpec, resolver: ReferenceResolver) -> ResolvedSpec:
             if error.code in (Code.UNAVAILABLE, Code.INTERNAL):
                 raise  # says nothing about the request
             violations.append(FieldViolation(f"spec.{field}.reference", f"{error.reason}: {error.message}"))
+    if not any(violation.field.endswith(".reference") for violation in violations):
+        violations += row_violations(spec)
     if violations:
         raise InvalidFields(violations)
     return ResolvedSpec(spec, digests)
