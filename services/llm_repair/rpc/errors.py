@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 import grpc
@@ -18,26 +18,25 @@ from grpc_status import rpc_status
 from llm_repair.core.errors import Code, FieldViolation, InvalidFields, RepairError, by_reason
 
 DOMAIN: Final = "llm-repair"
-# Trailers are limited to about 8 KB; what is cut from a long list is only the tail of the details.
-_MAX_MESSAGE_CHARS: Final = 1500
-_MAX_VIOLATIONS: Final = 40
+# A client drops a call whose trailers have over 8 KiB, error and all, so everything below fits into that together.
+# The message goes twice: in the details, and percent-encoded, which makes three bytes of one that is not ASCII.
+_MAX_MESSAGE_BYTES: Final = 1500
+_MAX_SUMMARY_BYTES: Final = 500  # of a message that only repeats its violations
+_MAX_VIOLATIONS_BYTES: Final = 4000
+_MAX_DESCRIPTION_BYTES: Final = 200
+_MAX_METADATA_BYTES: Final = 800
 
 
 def status_of(error: RepairError) -> Any:
     """Returns the status that carries a domain error, ready for `abort_with_status`."""
-    details = [_packed(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata))]
+    metadata = _cut_metadata(error.metadata)
+    details = [_packed(error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))]
+    message = _cut(error.message, _MAX_MESSAGE_BYTES)
     if isinstance(error, InvalidFields):
-        bad = error_details_pb2.BadRequest(
-            field_violations=[
-                error_details_pb2.BadRequest.FieldViolation(field=v.field, description=v.description[:200])
-                for v in error.violations[:_MAX_VIOLATIONS]
-            ]
-        )
-        details.append(_packed(bad))
+        message = _cut(error.message, _MAX_SUMMARY_BYTES)
+        details.append(_packed(error_details_pb2.BadRequest(field_violations=_cut_violations(error.violations))))
     code = code_pb2.Code.Value(error.code.value)
-    return rpc_status.to_status(
-        status_pb2.Status(code=code, message=error.message[:_MAX_MESSAGE_CHARS], details=details)
-    )
+    return rpc_status.to_status(status_pb2.Status(code=code, message=message, details=details))
 
 
 def internal_status(error_id: str) -> Any:
@@ -54,7 +53,10 @@ def new_error_id() -> str:
 
 def error_of(call: grpc.aio.AioRpcError) -> RepairError | None:
     """Returns the domain error that a failed call carries; None if it carries none, as when a server is gone."""
-    status = rpc_status.from_call(call)  # pyright: ignore[reportArgumentType]
+    try:
+        status = rpc_status.from_call(call)  # pyright: ignore[reportArgumentType]
+    except ValueError:
+        return None  # the connection gave the call another code than the service did
     if status is None:
         return None
     info = error_details_pb2.ErrorInfo()
@@ -100,6 +102,37 @@ def _violations(status: Any) -> list[FieldViolation]:
         if detail.Is(bad.DESCRIPTOR):
             detail.Unpack(bad)
     return [FieldViolation(v.field, v.description) for v in bad.field_violations]
+
+
+def _cut(text: str, limit: int) -> str:
+    """Returns at most so many bytes of a text, whole characters only."""
+    return text.encode()[:limit].decode(errors="ignore")
+
+
+def _cut_metadata(metadata: Mapping[str, str]) -> dict[str, str]:
+    kept: dict[str, str] = {}
+    left = _MAX_METADATA_BYTES
+    for key, value in metadata.items():
+        kept[key] = _cut(value, max(0, left - len(key)))
+        left -= len(key) + len(kept[key].encode())
+        if left <= 0:
+            break
+    return kept
+
+
+def _cut_violations(violations: Iterable[FieldViolation]) -> list[error_details_pb2.BadRequest.FieldViolation]:
+    kept: list[error_details_pb2.BadRequest.FieldViolation] = []
+    left = _MAX_VIOLATIONS_BYTES
+    for violation in violations:
+        entry = error_details_pb2.BadRequest.FieldViolation(
+            field=_cut(violation.field, _MAX_DESCRIPTION_BYTES),
+            description=_cut(violation.description, _MAX_DESCRIPTION_BYTES),
+        )
+        left -= entry.ByteSize() + 4
+        if left < 0:
+            break
+        kept.append(entry)
+    return kept
 
 
 def _packed(message: Any) -> any_pb2.Any:

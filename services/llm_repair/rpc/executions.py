@@ -18,7 +18,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from llm_repair.artifacts.store import ArtifactStore
-from llm_repair.core.errors import ExecutionNotFound, RepairError
+from llm_repair.core.errors import ExecutionNotFound, RepairError, StepCancelled, WorkerLost
 from llm_repair.core.execution import Progress, StepResult, Usage
 from llm_repair.core.results import output_from_json
 from llm_repair.core.steps import Step, step_key
@@ -96,6 +96,7 @@ class Executions:
         """
         if key not in self._running:
             raise ExecutionNotFound(key=key)
+        self._running[key].is_cancelled = True
         self._workers.cancel(key)
 
     async def close(self) -> None:
@@ -115,10 +116,13 @@ class Executions:
     async def _run(self, step: Step, execution: _Execution) -> None:
         outcome_name = "failed"
         try:
+            if execution.is_cancelled:
+                raise StepCancelled
             outcome = await self._workers.run(
                 step, execution.key, execution.attempt, self._entries[step.kind], execution.on_worker_event
             )
             self._usage.labels(step.kind).inc(outcome.usage["cpu_s"])
+            execution.on_worker_event({"heartbeat": outcome.usage})
             if "error" in outcome.ended:
                 raise error_from_json(outcome.ended["error"])
             result = await asyncio.to_thread(self._store.commit_result, execution.result(outcome))
@@ -127,6 +131,9 @@ class Executions:
         except RepairError as error:
             execution.end(error=error)
             _log.warning("step failed", extra={"fields": {"key": execution.key, "reason": error.reason}})
+        except asyncio.CancelledError:
+            execution.end(error=WorkerLost("the service is stopping"))
+            raise
         except BaseException as error:
             execution.end(error=RepairError("the execution ended by a defect"))
             _log.exception("execution failed by a defect", extra={"fields": {"key": execution.key}})
@@ -145,11 +152,12 @@ class _Execution:
     def __init__(self, key: str, kind: str) -> None:
         self.key = key
         self.kind = kind
+        self.is_cancelled = False
         self.attempt = uuid.uuid4().hex[:12]
         self._start_time = datetime.datetime.now(datetime.UTC)
         self._progress: Progress | None = None
         self._progress_count = 0
-        self._stage_started: tuple[str, float] = ("", time.monotonic())
+        self._stage_start: tuple[Progress, float] | None = None
         self._notes: list[Mapping[str, Any]] = []
         self._usage = Usage()
         self._result: StepResult | None = None
@@ -198,7 +206,7 @@ class _Execution:
         attached, self._followed_before = self._followed_before, True
         yield messages.started(self.key, self.attempt, self._start_time, attached=attached)
         shown_notes = shown_progress = 0
-        quiet_since = time.monotonic()
+        beat_due = time.monotonic() + heartbeat_s
         while self._result is None and self._error is None:
             changed = self._changed
             news = [messages.note(self.key, note) for note in self._notes[shown_notes:]]
@@ -206,30 +214,33 @@ class _Execution:
             if self._progress is not None and self._progress_count > shown_progress:
                 shown_progress = self._progress_count
                 news.append(messages.progress(self.key, self._progress))
-            # The worker's own beats wake this loop too, so silence is measured and not inferred from a time-out.
-            if not news and time.monotonic() - quiet_since >= heartbeat_s:
+            # Beside other news too: whoever follows is to know what an attempt had consumed when it was lost.
+            if time.monotonic() >= beat_due:
+                beat_due = time.monotonic() + heartbeat_s
                 news.append(messages.heartbeat(self.key, self._usage))
             for event in news:
-                quiet_since = time.monotonic()
                 yield event
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(changed.wait(), heartbeat_s)
+                async with asyncio.timeout(beat_due - time.monotonic()):
+                    await changed.wait()
         for note in self._notes[shown_notes:]:
             yield messages.note(self.key, note)
         if self._error is not None:
+            yield messages.heartbeat(self.key, self._usage)
             raise self._error
         assert self._result is not None
         yield messages.committed(self._result)
 
     def _with_eta(self, progress: Progress) -> Progress:
-        stage, started = self._stage_started
         now = time.monotonic()
-        if stage != progress.stage or progress.done == 0:
-            self._stage_started = (progress.stage, now)
+        first, started = self._stage_start or (progress, now)
+        if self._stage_start is None or first.stage != progress.stage or progress.done < first.done:
+            first, started = self._stage_start = (progress, now)
+        # What was done before the stage was first heard of, as by a resumed training, says nothing of the speed.
+        done_since = progress.done - first.done
+        if not progress.total or done_since <= 0:
             return progress
-        if not progress.total or progress.done <= 0:
-            return progress
-        eta_s = (now - started) * (progress.total - progress.done) / progress.done
+        eta_s = (now - started) * max(0.0, progress.total - progress.done) / done_since
         return Progress(progress.done, progress.total, progress.unit, progress.stage, eta_s)
 
     def _wake(self) -> None:

@@ -148,7 +148,12 @@ def _stop_signal() -> asyncio.Event:
 async def _watch_readiness(servicer: Any, names: Sequence[str], ready: Callable[[], Awaitable[bool]]) -> None:
     response = health_pb2.HealthCheckResponse
     while True:
-        state = response.SERVING if await ready() else response.NOT_SERVING
+        try:
+            is_ready = await ready()
+        except Exception:  # noqa: BLE001 - whatever could not be asked is not ready, and is asked again
+            _log.exception("readiness could not be found out")
+            is_ready = False
+        state = response.SERVING if is_ready else response.NOT_SERVING
         for name in names:
             await servicer.set(name, state)
         await asyncio.sleep(5)

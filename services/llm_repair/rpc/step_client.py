@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,6 +28,8 @@ from llm_repair.v1 import (
 )
 
 _CANCEL_DEADLINE_S: Final = 10.0
+# A stream shows a sign of life every few seconds; a service that is silent for so long hangs.
+_SILENCE_S: Final = 60.0
 
 
 class ServiceUnreachable(RepairError):
@@ -102,37 +105,51 @@ class StepClient:
         self._stubs = {service: _STUBS[service](channel) for service, channel in self._channels.items()}
         self._metadata = (("authorization", f"Bearer {token}"),) if token else ()
 
-    async def execute(self, step: Step) -> AsyncIterator[Event]:
+    async def execute(self, step: Step) -> AsyncGenerator[Event, None]:
         """Streams the execution of a step; the last event is its result.
 
         Raises:
-          ServiceUnreachable: the stream broke; call again to attach or start anew.
+          ServiceUnreachable: the stream broke or fell silent; call again to attach or start anew.
           RepairError: the step failed.
         """
         call = _CALLS[step.kind]
         request = call.request(step=pack_step(step))
+        stream = getattr(self._stubs[call.service], call.method)(request, metadata=self._metadata)
         try:
-            async for response in getattr(self._stubs[call.service], call.method)(request, metadata=self._metadata):
+            while True:
+                async with asyncio.timeout(_SILENCE_S):
+                    response = await stream.read()
+                if response is grpc.aio.EOF:
+                    break
                 event = _event_of(response.event)
                 yield event
                 if isinstance(event, StepResult):
                     return
         except grpc.aio.AioRpcError as error:
             raise _domain_error(error) from error
+        except TimeoutError as error:
+            raise ServiceUnreachable("the stream fell silent", seconds=_SILENCE_S) from error
+        finally:
+            stream.cancel()
         raise ServiceUnreachable("the stream ended before the step did")
 
     async def cancel(self, kind: str, key: str) -> None:
-        """Tells the execution of a key to stop; one that does not run is stopped already."""
+        """Tells the execution of a key to stop; one that does not run is stopped already.
+
+        A service that is just starting is waited for; one that stays away is given up, its workers died with it.
+        """
         service = _CALLS[kind].service
         request = _CANCEL_REQUESTS[service](key=key)
         try:
             with contextlib.suppress(ExecutionNotFound):
                 try:
-                    await self._stubs[service].Cancel(request, metadata=self._metadata, timeout=_CANCEL_DEADLINE_S)
+                    await self._stubs[service].Cancel(
+                        request, metadata=self._metadata, timeout=_CANCEL_DEADLINE_S, wait_for_ready=True
+                    )
                 except grpc.aio.AioRpcError as error:
                     raise _domain_error(error) from error
         except ServiceUnreachable:
-            return  # its workers died with it
+            return
 
     async def close(self) -> None:
         """Closes the channels; executions go on."""

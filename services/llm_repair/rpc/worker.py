@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import base64
+import contextlib
 import ctypes
 import importlib
 import json
@@ -51,8 +52,8 @@ def main() -> None:
     jobs = _Inbox()
     store = ArtifactStore(options.store, project=options.project, cache_dir=options.cache_dir)
     threading.Thread(target=jobs.read_forever, daemon=True).start()
-    while (job := jobs.next()) is not None:
-        _Attempt(job, options, store, events, jobs).run()
+    while True:
+        _Attempt(jobs.next(), options, store, events, jobs).run()
 
 
 def _options() -> argparse.Namespace:
@@ -94,25 +95,26 @@ class _Inbox:
 
     def __init__(self) -> None:
         self._jobs: queue.Queue[dict[str, Any]] = queue.Queue()
-        self._running_key = ""
         self.cancelled = threading.Event()
+        """Whether the job given last is to stop."""
 
     def read_forever(self) -> None:
+        # Only this thread says what is cancelled, in the order of the lines: a cancel may come before the job has
+        # been taken up, and one that came after its job's end must not reach the next job, of whatever key.
+        last_key = ""
         for line in sys.stdin.buffer:
             message = json.loads(line)
-            if "cancel" in message:
-                if message["cancel"] == self._running_key:
-                    self.cancelled.set()
-            else:
+            if "cancel" not in message:
+                last_key = message["key"]
+                self.cancelled.clear()
                 self._jobs.put(message)
+            elif message["cancel"] == last_key:
+                self.cancelled.set()
         # The parent is gone or wants no more: a step half done must not go on unseen.
         os._exit(0)
 
-    def next(self) -> dict[str, Any] | None:
-        job = self._jobs.get()
-        self.cancelled.clear()
-        self._running_key = job["key"]
-        return job
+    def next(self) -> dict[str, Any]:
+        return self._jobs.get()
 
 
 class _Attempt:
@@ -146,6 +148,7 @@ class _Attempt:
         beat.start()
         try:
             outcome = {"output": output_to_json(self._run_step()), "provenance": machine_provenance(self.threads)}
+            json.dumps(outcome, allow_nan=False)  # a NaN is a defect of the step, not the death of its worker
         except RepairError as error:
             outcome = {"error": error_to_json(error)}
         except MemoryError:
@@ -211,7 +214,8 @@ def _cpu_seconds() -> float:
 
 def _reset_peak_memory() -> None:
     # A warm worker's peak would otherwise be that of its largest step so far.
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    with contextlib.suppress(OSError):  # some sandboxes do not offer it
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def _peak_memory_bytes() -> int:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from llm_repair.core.errors import WorkerLost
+from llm_repair.core.errors import StepCancelled, WorkerLost
 from llm_repair.core.steps import Step
 from llm_repair.rpc.configuration import ServiceSettings
 from llm_repair.rpc.step_messages import pack_step
@@ -47,15 +47,25 @@ class WorkerPool:
         self._settings = settings
         self._idle: list[_Worker] = []
         self._busy: dict[str, _Worker] = {}
+        self._starting: dict[str, bool] = {}
+        """Steps that wait for a worker to start, and whether they were cancelled meanwhile."""
         self._ending: set[asyncio.Task[None]] = set()
 
     async def run(self, step: Step, key: str, attempt: str, entry: str, on_event: OnEvent) -> Outcome:
         """Runs a step to its end.
 
         Raises:
+          StepCancelled: it was cancelled before it had a worker.
           WorkerLost: the worker died.
         """
-        worker = await self._acquire()
+        self._starting[key] = False
+        try:
+            worker = await self._acquire()
+        finally:
+            cancelled = self._starting.pop(key)
+        if cancelled:
+            self._keep(worker)
+            raise StepCancelled
         self._busy[key] = worker
         try:
             outcome = await worker.run(step, key, attempt, entry, on_event)
@@ -64,14 +74,15 @@ class WorkerPool:
             raise
         finally:
             del self._busy[key]
-        worker.idle_since(asyncio.get_running_loop(), self._settings.workers.idle_s, self._retire)
-        self._idle.append(worker)
+        self._keep(worker)
         return outcome
 
     def cancel(self, key: str) -> None:
         """Asks the worker of a step to stop, and kills it when it does not listen."""
         if worker := self._busy.get(key):
             worker.cancel(key)
+        elif key in self._starting:
+            self._starting[key] = True
 
     async def close(self) -> None:
         """Ends all workers; running steps are lost and will be executed again."""
@@ -86,7 +97,12 @@ class WorkerPool:
             if worker.is_alive:
                 worker.wake()
                 return worker
+            self._end(worker)
         return await _Worker.start(self._settings)
+
+    def _keep(self, worker: _Worker) -> None:
+        worker.idle_since(asyncio.get_running_loop(), self._settings.workers.idle_s, self._retire)
+        self._idle.append(worker)
 
     def _retire(self, worker: _Worker) -> None:
         if worker in self._idle:
@@ -113,6 +129,8 @@ class _Worker:
         self._pipe = pipe
         self._idle_timer: asyncio.TimerHandle | None = None
         self._kill_timer: asyncio.TimerHandle | None = None
+        self._reaping = asyncio.get_running_loop().create_task(self._reap())
+        self._is_reaped = False
 
     @staticmethod
     async def start(settings: ServiceSettings) -> _Worker:
@@ -162,12 +180,15 @@ class _Worker:
         finally:
             if self._kill_timer:
                 self._kill_timer.cancel()
+                self._kill_timer = None
         code = await self._process.wait()
         raise WorkerLost(f"the worker process ended with {code} before the step did", exit=code)
 
     def cancel(self, key: str) -> None:
         self._send({"cancel": key})
-        self._kill_timer = asyncio.get_running_loop().call_later(_CANCEL_GRACE_S, self.kill)
+        # Asked again, it is not given more time, and no second timer outlives the step to kill the next one.
+        if self._kill_timer is None:
+            self._kill_timer = asyncio.get_running_loop().call_later(_CANCEL_GRACE_S, self.kill)
 
     def idle_since(self, loop: asyncio.AbstractEventLoop, idle_s: float, retire: Callable[[_Worker], None]) -> None:
         self._idle_timer = loop.call_later(idle_s, retire, self)
@@ -178,16 +199,23 @@ class _Worker:
 
     def kill(self) -> None:
         self.wake()
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+        if not self._is_reaped:  # its number may be another process's by now
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     async def end(self) -> None:
         """Kills the process and what it started, and waits until it is gone."""
         self.kill()
         if self._process.stdin:
             self._process.stdin.close()
-        await self._process.wait()
+        await self._reaping
         self._pipe.close()
+
+    async def _reap(self) -> None:
+        """Ends what a dead process started: a child that holds its pipe open would hide that it is gone."""
+        await self._process.wait()
+        self.kill()
+        self._is_reaped = True
 
     def _send(self, message: dict[str, Any]) -> None:
         if self._process.stdin is None or self._process.stdin.is_closing():

@@ -33,6 +33,21 @@ def misbehave(step: ReportStep, store: ArtifactStore, context: StepContext) -> S
             raise ZeroDivisionError("secret row text")
         case "die":
             os.kill(os.getpid(), signal.SIGKILL)
+        case "die and leave a child":
+            if os.fork() == 0:
+                time.sleep(600)
+            os.kill(os.getpid(), signal.SIGKILL)
         case "ignore cancel":
             time.sleep(600)
+        case "tell much":
+            for part in range(10):
+                context.progress(1, 2, "parts", stage=f"part {part}")
+                time.sleep(0.1)
+        case "resume at 90":
+            context.progress(90, 100, "steps")
+            time.sleep(1.1)
+            context.progress(91, 100, "steps")
+            time.sleep(0.2)
+        case "not a number":
+            return StepOutput({}, {"share": float("nan")})
     return StepOutput({"report": store.put_bytes(b"fine")})

@@ -8,7 +8,7 @@ import pytest
 from google.rpc import code_pb2
 from prometheus_client import CollectorRegistry, generate_latest
 
-from llm_repair.core.errors import FieldViolation, InvalidFields, RepairError, leaves
+from llm_repair.core.errors import DatasetInvalid, FieldViolation, InvalidFields, RepairError, leaves
 from llm_repair.rpc.errors import error_of
 from llm_repair.rpc.interceptors import ErrorInterceptor, TelemetryInterceptor, TokenInterceptor
 
@@ -96,6 +96,28 @@ async def test_an_error_in_the_middle_of_a_stream_keeps_what_came_before(
 
     assert received == [b"first"]
     assert isinstance(error_of(caught.value), InvalidFields)
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        InvalidFields([FieldViolation(f"evaluation.corpora[{index}].texts", "x" * 300) for index in range(100)]),
+        DatasetInvalid("\u00e9" * 5000, rows="row-17, " * 5000),
+    ],
+    ids=["many violations", "a long message"],
+)
+async def test_an_error_too_long_for_a_trailer_is_cut_and_not_lost(
+    failure: RepairError, failing: Failing, channel: grpc.aio.Channel
+) -> None:
+    failing.failure = failure
+
+    back = error_of(await call(channel))
+
+    assert type(back) is type(failure)
+    if isinstance(back, InvalidFields):
+        assert back.violations[0] == FieldViolation("evaluation.corpora[0].texts", "x" * 200)
+    else:
+        assert back.metadata["rows"].startswith("row-17")
 
 
 async def test_a_defect_is_internal_and_says_nothing_of_what_it_held(

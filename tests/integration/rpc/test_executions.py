@@ -133,9 +133,11 @@ async def test_a_worker_that_ignores_a_cancel_is_killed(
     monkeypatch.setattr(worker_pool, "_CANCEL_GRACE_S", 0.3)
     step = ReportStep("ignore cancel")
 
+    asked = False
     with pytest.raises(WorkerLost):
         async for event in executions.execute(step):
-            if event.WhichOneof("event") == "heartbeat":
+            if event.WhichOneof("event") == "heartbeat" and not asked:
+                asked = True
                 executions.cancel(step_key(step))
 
 
@@ -173,3 +175,66 @@ async def test_a_lost_worker_is_told_and_the_service_goes_on(
     metrics = generate_latest(registry).decode()
     assert 'llm_repair_executions_total{kind="report",outcome="failed"} 1.0' in metrics
     assert 'llm_repair_executions_total{kind="report",outcome="committed"} 1.0' in metrics
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.001, 0.05])
+async def test_a_step_cancelled_while_its_worker_starts_does_nothing(
+    pause_s: float, executions: Executions, tmp_path: Path
+) -> None:
+    step = counting(tmp_path / "log")
+
+    seen: list[execution_pb2.ExecutionEvent] = []
+
+    with pytest.raises(StepCancelled):
+        async for event in executions.execute(step):
+            seen.append(event)
+            if event.WhichOneof("event") == "started":
+                await asyncio.sleep(pause_s)
+                executions.cancel(step_key(step))
+
+    assert "progress" not in kinds(seen)
+
+
+async def test_a_step_cancelled_twice_leaves_nothing_behind_that_kills_the_next(
+    executions: Executions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker_pool, "_CANCEL_GRACE_S", 0.5)
+    step = counting(tmp_path / "one")
+    with pytest.raises(StepCancelled):
+        async for event in executions.execute(step):
+            if event.WhichOneof("event") == "progress":
+                executions.cancel(step_key(step))
+                executions.cancel(step_key(step))
+
+    events = await events_of(executions, counting(tmp_path / "two"))
+
+    assert events[-1].WhichOneof("event") == "committed"
+    assert (tmp_path / "one").read_text() == (tmp_path / "two").read_text()
+
+
+async def test_a_lost_worker_is_noticed_though_a_child_of_it_lives(executions: Executions) -> None:
+    async with asyncio.timeout(20):
+        with pytest.raises(WorkerLost):
+            await events_of(executions, ReportStep("die and leave a child"))
+
+
+async def test_a_result_that_is_no_json_is_a_defect_and_no_lost_worker(executions: Executions) -> None:
+    with pytest.raises(RepairError) as caught:
+        await events_of(executions, ReportStep("not a number"))
+
+    assert caught.value.reason == "INTERNAL"
+
+
+async def test_what_was_consumed_is_told_beside_other_news(executions: Executions) -> None:
+    events = await events_of(executions, ReportStep("tell much"))
+
+    assert "heartbeat" in kinds(events)
+
+
+async def test_the_time_left_is_reckoned_from_what_was_done_since_the_start(executions: Executions) -> None:
+    events = await events_of(executions, ReportStep("resume at 90"))
+
+    first, last = [event.progress for event in events if event.WhichOneof("event") == "progress"]
+    assert not first.HasField("eta_s")
+    # One step took 1.1 s, and nine are left.
+    assert 9.0 < last.eta_s < 13.0
