@@ -142,7 +142,7 @@ def _digest(results: Mapping[str, StepResult], step: str, role: str) -> str | No
 
 def _step(step: StepRecord) -> dict[str, Any]:
     value = step.to_json()
-    del value["outputs"]
+    del value["outputs"], value["attempt"]
     return value
 
 

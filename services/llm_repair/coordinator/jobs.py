@@ -24,6 +24,8 @@ from llm_repair.core.errors import AttemptFenced, IllegalTransition, RepairNotFo
 from llm_repair.core.repairs import RepairState
 
 T = TypeVar("T")
+DatabaseError = sqlite3.Error
+"""What every method raises when the database is full, locked or gone; it says nothing about a repair."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,14 +143,20 @@ class JobStore:
 
         return await self._do(work)
 
-    async def renew(self, name: str, fence: int, lease_s: float) -> None:
-        """Keeps a claimed repair.
+    async def renew(self, name: str, fence: int, lease_s: float) -> RepairState:
+        """Keeps a claimed repair, and returns the state it is in.
 
         Raises:
           AttemptFenced: another coordinator took it.
         """
         until = datetime.now(UTC).timestamp() + lease_s
-        await self._do(lambda c: _guarded(c, name, fence, "UPDATE repairs SET lease_until = ?", (until,)))
+
+        def work(connection: sqlite3.Connection) -> RepairState:
+            _guarded(connection, name, fence, "UPDATE repairs SET lease_until = ?", (until,))
+            row = connection.execute("SELECT state FROM repairs WHERE name = ?", (name,)).fetchone()
+            return RepairState[row[0]]
+
+        return await self._do(work)
 
     async def release(self, name: str, fence: int) -> None:
         """Gives a claimed repair back at once, so that a successor need not wait for the lease to run out."""

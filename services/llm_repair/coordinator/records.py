@@ -20,6 +20,8 @@ class StepRecord:
     state: StepState = StepState.WAITING
     key: str = ""
     attempts: int = 0
+    attempt: str = ""
+    """Id of the latest attempt, by which a coordinator that comes back knows it again."""
     reused: bool = False
     usage: Usage = Usage()
     outputs: Mapping[str, Artifact] = field(default_factory=dict[str, Artifact])

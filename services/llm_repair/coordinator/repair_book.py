@@ -98,6 +98,8 @@ class RepairBook:
           IllegalTransition: it has succeeded or failed.
         """
         record = await self._jobs.get(name)
+        if record.state is RepairState.CANCELLING:
+            self._reconciler.cancel_requested(name)  # the call that cancelled it may have broken off before this
         if record.state in (RepairState.CANCELLING, RepairState.CANCELLED):
             return record
         record = await self._jobs.change_state(name, RepairState.CANCELLING)

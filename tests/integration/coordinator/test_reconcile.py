@@ -1,0 +1,268 @@
+"""The reconcile loop over a real job store; the services are played, so that they can be cut off at will."""
+
+# The services are played by an object that has the two methods of the client that the loop uses.
+# pyright: reportArgumentType=false
+
+import asyncio
+import dataclasses
+import sqlite3
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from llm_repair.artifacts.store import ArtifactStore
+from llm_repair.coordinator import reconcile
+from llm_repair.coordinator.dossier import DossierWriter
+from llm_repair.coordinator.jobs import JobStore
+from llm_repair.coordinator.plan import plan
+from llm_repair.coordinator.reconcile import Reconciler
+from llm_repair.coordinator.records import RepairRecord, StepRecord
+from llm_repair.core.errors import DatasetInvalid, RepairError, StepCancelled, StorageUnavailable
+from llm_repair.core.evaluation import Evaluation
+from llm_repair.core.execution import StepResult, Usage
+from llm_repair.core.references import DatasetRef, ModelRef
+from llm_repair.core.repair import DpoMethod, RepairMethod
+from llm_repair.core.repairs import RepairSpec, RepairState, SelfGeneratedPool, StepState
+from llm_repair.core.selection import Budget, FractionBudget, RandomStrategy, SelectionStrategy
+from llm_repair.core.steps import Step, step_key
+from llm_repair.rpc.step_client import Event, ServiceUnreachable, Started
+
+NAME = "projects/default/repairs/a"
+SPEC = RepairSpec(
+    model=ModelRef("file:/model"),
+    pool=SelfGeneratedPool(DatasetRef("file:/prompts.jsonl")),
+    budget=Budget(FractionBudget(0.25)),
+    selection=SelectionStrategy(RandomStrategy()),
+    method=RepairMethod(DpoMethod()),
+    evaluation=Evaluation(DatasetRef("file:/eval.jsonl")),
+)
+RESOLVED = {f"file:/{name}": f"sha256:{name}" for name in ("model", "prompts.jsonl", "eval.jsonl")}
+FIRST = plan(SPEC, RESOLVED, {})[0]
+
+
+class Services:
+    """Runs whatever is asked, as attempt `one`, until it is cancelled or let go."""
+
+    def __init__(self) -> None:
+        self.cancelled: list[str] = []
+        self.deaf_cancels = 0
+        """So many cancels come before the execution is there to hear them."""
+        self.failures: list[RepairError] = []
+        """Raised one by one, each after a sign of life."""
+        self.attempt = "one"
+        self.running = asyncio.Event()
+        self._stop = asyncio.Event()
+
+    async def execute(self, step: Step) -> AsyncGenerator[Event, None]:
+        yield Started(self.attempt)
+        yield Usage(cpu_s=7.0)
+        self.running.set()
+        if self.failures:
+            raise self.failures.pop(0)
+        await self._stop.wait()
+        raise StepCancelled
+
+    async def cancel(self, kind: str, key: str) -> None:
+        self.cancelled.append(key)
+        if len(self.cancelled) > self.deaf_cancels:
+            self._stop.set()
+
+
+@pytest.fixture
+async def jobs(tmp_path: Path) -> AsyncIterator[JobStore]:
+    store = JobStore(tmp_path / "jobs.sqlite3")
+    yield store
+    await store.close()
+
+
+Start = Callable[[Services], Awaitable[Reconciler]]
+
+
+@pytest.fixture
+async def start(jobs: JobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Start]:
+    monkeypatch.setattr(reconcile, "_POLL_S", 0.05)
+    monkeypatch.setattr(reconcile, "_RETRY_MAX_S", 0.05)
+    started: list[tuple[Reconciler, asyncio.Task[None]]] = []
+
+    async def make(services: Services) -> Reconciler:
+        dossiers = DossierWriter(ArtifactStore(f"file://{tmp_path}/store"))
+        made = Reconciler(jobs, services, dossiers, slots=1, lease_s=0.6)
+        started.append((made, asyncio.create_task(made.run())))
+        return made
+
+    yield make
+    for made, running in started:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await made.close()
+
+
+async def created(jobs: JobStore, *steps: StepRecord) -> None:
+    await jobs.create(RepairRecord(NAME, SPEC, RESOLVED, RepairState.PENDING, "2026-01-01", steps=steps), "", "")
+
+
+async def until(jobs: JobStore, state: RepairState) -> RepairRecord:
+    async with asyncio.timeout(10):
+        while (record := await jobs.get(NAME)).state is not state:  # noqa: ASYNC110 - rows signal nothing
+            await asyncio.sleep(0.01)
+    return record
+
+
+def running_step() -> StepRecord:
+    assert FIRST.step is not None
+    return StepRecord(FIRST.name, FIRST.kind, StepState.RUNNING, step_key(FIRST.step), attempts=1, attempt="one")
+
+
+async def test_a_cancel_is_repeated_until_the_execution_hears_it(jobs: JobStore, start: Start) -> None:
+    services = Services()
+    services.deaf_cancels = 2
+    await created(jobs)
+    reconciler = await start(services)
+    await services.running.wait()
+
+    await jobs.change_state(NAME, RepairState.CANCELLING)
+    reconciler.cancel_requested(NAME)
+
+    record = await until(jobs, RepairState.CANCELLED)
+    assert len(services.cancelled) == 3
+    assert record.steps[0].state is StepState.CANCELLED
+
+
+async def test_a_cancel_that_only_the_row_tells_of_is_heard(jobs: JobStore, start: Start) -> None:
+    services = Services()
+    await created(jobs)
+    await start(services)
+    await services.running.wait()
+
+    await jobs.change_state(NAME, RepairState.CANCELLING)
+
+    await until(jobs, RepairState.CANCELLED)
+    assert services.cancelled
+
+
+async def test_a_coordinator_that_comes_back_stops_what_a_cancelled_repair_left_running(
+    jobs: JobStore, start: Start
+) -> None:
+    services = Services()
+    await created(jobs, running_step())
+    await jobs.change_state(NAME, RepairState.CANCELLING)
+
+    await start(services)
+
+    record = await until(jobs, RepairState.CANCELLED)
+    assert services.cancelled == [running_step().key]
+    assert record.steps[0].state is StepState.CANCELLED
+
+
+async def test_a_step_of_a_cancelled_repair_is_stopped_though_its_stream_broke(jobs: JobStore, start: Start) -> None:
+    services = Services()
+    services.failures = [ServiceUnreachable() for _ in range(1000)]
+    await created(jobs)
+    reconciler = await start(services)
+    await services.running.wait()
+
+    await jobs.change_state(NAME, RepairState.CANCELLING)
+    reconciler.cancel_requested(NAME)
+
+    await until(jobs, RepairState.CANCELLED)
+    assert services.cancelled
+
+
+async def test_an_execution_found_again_is_no_new_attempt(jobs: JobStore, start: Start) -> None:
+    services = Services()
+    services.failures = [ServiceUnreachable(), DatasetInvalid("bad")]
+    await created(jobs, dataclasses.replace(running_step(), usage=Usage(cpu_s=2.0)))
+
+    await start(services)
+
+    step = (await until(jobs, RepairState.FAILED)).steps[0]
+    assert step.attempts == 1
+    # 2 s of attempts before this one, and 7 s of this one, however often it was found again.
+    assert step.usage.cpu_s == 9.0
+
+
+async def test_what_a_failed_step_consumed_stays_on_the_bill(jobs: JobStore, start: Start) -> None:
+    services = Services()
+    services.failures = [DatasetInvalid("bad")]
+    await created(jobs)
+
+    await start(services)
+
+    record = await until(jobs, RepairState.FAILED)
+    assert record.steps[0].usage == Usage(cpu_s=7.0)
+
+
+async def test_a_store_that_is_away_for_a_moment_fails_nothing_but_not_for_ever(jobs: JobStore, start: Start) -> None:
+    services = Services()
+    services.failures = [StorageUnavailable() for _ in range(5)]
+    await created(jobs)
+
+    await start(services)
+
+    record = await until(jobs, RepairState.FAILED)
+    notes = [event.payload["fields"] for event in await jobs.events(NAME, 0) if event.kind == "step_noted"]
+    assert [note["interruptions"] for note in notes] == [1, 2, 3, 4]
+    assert record.error is not None
+    assert record.error["reason"] == "STORAGE_UNAVAILABLE"
+
+
+async def test_a_defect_that_comes_back_every_time_fails_the_repair(jobs: JobStore, start: Start) -> None:
+    services = Services()
+    services.failures = [ZeroDivisionError("a row's text") for _ in range(100)]  # type: ignore[list-item]
+    await created(jobs)
+
+    await start(services)
+
+    record = await until(jobs, RepairState.FAILED)
+    assert record.error is not None
+    assert record.error["reason"] == "INTERNAL"
+    assert "row" not in record.error["message"]
+
+
+async def test_claiming_goes_on_after_the_database_failed(jobs: JobStore, start: Start, tmp_path: Path) -> None:
+    services = Services()
+    await created(jobs)
+    other = sqlite3.connect(tmp_path / "jobs.sqlite3", isolation_level=None)
+    other.execute("ALTER TABLE repairs RENAME TO gone")
+    await start(services)
+    await asyncio.sleep(0.2)
+    assert not services.running.is_set()
+
+    other.execute("ALTER TABLE gone RENAME TO repairs")
+    other.close()
+
+    async with asyncio.timeout(10):
+        await services.running.wait()
+
+
+async def test_nothing_is_kept_of_a_repair_that_has_ended(jobs: JobStore, start: Start) -> None:
+    services = Services()
+    services.failures = [DatasetInvalid("bad")]
+    await created(jobs)
+    reconciler = await start(services)
+    await until(jobs, RepairState.FAILED)
+    await asyncio.sleep(0.1)
+
+    reconciler.progress(NAME)
+    reconciler.cancel_requested(NAME)
+
+    kept = [value for value in vars(reconciler).values() if isinstance(value, dict)]
+    assert kept
+    assert not any(kept)
+
+
+async def test_results_found_at_once_are_reused_and_cost_nothing(jobs: JobStore, start: Start) -> None:
+    class Answering(Services):
+        async def execute(self, step: Step) -> AsyncGenerator[Event, None]:
+            if self.running.is_set():
+                raise DatasetInvalid("enough")
+            self.running.set()
+            yield StepResult(step_key(step), step.kind, {}, {}, Usage(cpu_s=3.0), {})
+
+    await created(jobs)
+
+    await start(Answering())
+
+    record = await until(jobs, RepairState.FAILED)
+    assert [(step.reused, step.attempts) for step in record.steps if step.state is StepState.COMMITTED] == [(True, 0)]
