@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from llm_repair.core.fields import FieldChecks
 from llm_repair.rpc.configuration import Configuration, ServiceSettings
 
 
@@ -22,6 +23,11 @@ class CoordinatorSettings:
     """A repair whose coordinator is silent for so long is taken over."""
     addresses: Mapping[str, str]
     """`host:port` of selection, trainer and evaluation."""
+
+    def __post_init__(self) -> None:
+        with FieldChecks() as check:
+            check.within("coordinator.slots", self.slots, low=1)
+            check.within("coordinator.lease_s", self.lease_s, low=1)
 
 
 def read_settings(configuration: Configuration) -> CoordinatorSettings:

@@ -64,6 +64,14 @@ def page_size(request: pb.ListRepairsRequest) -> int:
 
 def states_of(request: pb.ListRepairsRequest) -> list[RepairState]:
     """Returns the states asked for."""
+    known = {state.value for state in RepairState}
+    violations = [
+        FieldViolation(f"states[{index}]", f"has no value {number}")
+        for index, number in enumerate(request.states)
+        if number not in known
+    ]
+    if violations:
+        raise InvalidFields(violations)
     return [RepairState(number) for number in request.states]
 
 

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Final
 
 from llm_repair.core.errors import FieldViolation, InvalidFields
+
+# Keys are made of canonical JSON, which has no larger integers.
+_LARGEST_EXACT: Final = 2**53 - 1
 
 
 class FieldChecks:
@@ -44,6 +48,8 @@ class FieldChecks:
         """Records a violation unless `value` is finite and in the range; `None` means unset and passes."""
         if value is None:
             return
+        if isinstance(value, int):
+            high = min(high, _LARGEST_EXACT)
         above = value > low if low_open else value >= low
         below = value < high if high_open else value <= high
         left, right = "(["[not low_open], ")]"[not high_open]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from llm_repair.core.errors import FieldViolation, InvalidFields
+from llm_repair.core.fields import FieldChecks
 
 T = TypeVar("T", str, int, float, bool)
 
@@ -95,6 +96,12 @@ class WorkerSettings:
     """Folders that `file:` references may lie under."""
     allowed_schemes: tuple[str, ...]
     """Schemes that references may have."""
+
+    def __post_init__(self) -> None:
+        with FieldChecks() as check:
+            check.within("workers.threads", self.threads, low=1)
+            check.within("workers.heartbeat_s", self.heartbeat_s, low=0, high=5, low_open=True)
+            check.within("workers.idle_s", self.idle_s, low=0)
 
 
 @dataclass(frozen=True)
