@@ -155,7 +155,11 @@ class _Attempt:
             raise
         except Exception as error:  # noqa: BLE001 - a defect ends the step, not the service; the log has the details
             error_id = new_error_id()
-            sys.stderr.write(f"step {self.key} failed by a defect, error_id {error_id}\n{traceback.format_exc()}\n")
+            # Where and of what type, but not its message: that may quote a row, and rows are never logged.
+            frames = "".join(traceback.format_tb(error.__traceback__))
+            sys.stderr.write(
+                f"step {self.key} failed by a defect, error_id {error_id}\n{frames}{type(error).__name__}\n"
+            )
             defect = RepairError(
                 f"{type(error).__name__} in step code; the service's log has the details under {error_id}.",
                 error_id=error_id,

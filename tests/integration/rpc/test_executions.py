@@ -154,13 +154,19 @@ async def test_an_error_of_the_domain_reaches_the_caller_whole(executions: Execu
     assert caught.value.message == "three rows are bad"
 
 
-async def test_a_defect_fails_the_step_without_quoting_what_it_said(executions: Executions) -> None:
+async def test_a_defect_fails_the_step_without_quoting_what_it_said(
+    executions: Executions, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(RepairError) as caught:
         await events_of(executions, ReportStep("defect"))
 
     assert caught.value.reason == "INTERNAL"
     assert "ZeroDivisionError" in caught.value.message
     assert "secret" not in caught.value.message
+    logged = capfd.readouterr().err
+    assert caught.value.metadata["error_id"] in logged
+    assert "misbehave" in logged
+    assert "secret row text" not in logged
 
 
 async def test_a_lost_worker_is_told_and_the_service_goes_on(
