@@ -6,6 +6,7 @@ of the credential is mapped like any other error; authentication is innermost.
 
 from __future__ import annotations
 
+import abc
 import hmac
 import logging
 import time
@@ -47,11 +48,11 @@ class _Around(grpc.aio.ServerInterceptor):
             response_serializer=handler.response_serializer,
         )
 
-    def _unary(self, behaviour: Behaviour, method: str, metadata: dict[str, Any]) -> Behaviour:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _unary(self, behaviour: Behaviour, method: str, metadata: dict[str, Any]) -> Behaviour: ...
 
-    def _stream(self, behaviour: Behaviour, method: str, metadata: dict[str, Any]) -> Behaviour:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _stream(self, behaviour: Behaviour, method: str, metadata: dict[str, Any]) -> Behaviour: ...
 
 
 class ErrorInterceptor(_Around):
