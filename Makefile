@@ -41,6 +41,8 @@ locks: env
 	$(BIN)/uv pip compile pyproject.toml --no-config --extra coordinator --extra selection-gpu --extra trainer \
 	    --extra evaluation --extra vllm --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
 	    --no-header --no-annotate --quiet -o requirements/gpu.lock
+	UV_FIND_LINKS="$(WHEELS)" $(BIN)/uv pip compile pyproject.toml --extra bench -c requirements/cpu.lock \
+	    --python-version 3.11 --no-header --no-annotate --quiet -o requirements/bench.lock
 
 # Regenerates the committed stubs; a test fails when they drift from the protos.
 protos: env
@@ -69,8 +71,13 @@ test: env
 	$(MAKE) types
 	$(BIN)/python -m pytest
 
-bench: env
+# The contenders are installed beside the product, in the versions the lock of the product allows.
+bench: .venv/.bench-complete
 	$(BIN)/python -m bench
+
+.venv/.bench-complete: .venv/.complete requirements/bench.lock
+	UV_FIND_LINKS="$(WHEELS)" VIRTUAL_ENV=.venv $(BIN)/uv pip install --quiet --no-deps -r requirements/bench.lock
+	touch $@
 
 clean:
 	rm -rf .venv build

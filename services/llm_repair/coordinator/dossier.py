@@ -15,7 +15,7 @@ from typing import Any, Final
 from llm_repair.artifacts.datasets import read_rows
 from llm_repair.artifacts.rows import normalized
 from llm_repair.artifacts.store import ArtifactStore
-from llm_repair.coordinator.plan import arms, evaluated_as, judge_name, pool_digest, strategy_of
+from llm_repair.coordinator.plan import arms, choice_of, evaluated_as, judge_name, pool_digest
 from llm_repair.coordinator.records import RepairRecord, StepRecord
 from llm_repair.core.execution import StepResult, Usage
 from llm_repair.core.gate import GatePolicy, GateResult, evaluate_gate
@@ -122,7 +122,7 @@ def _arm(record: RepairRecord, arm: str) -> dict[str, Any]:
     results = record.results
     return {
         "role": arm.removeprefix(".") or "repaired",
-        "strategy": "random" if arm else name_of(STRATEGIES, strategy_of(record.spec)),
+        "strategy": "random" if arm else name_of(STRATEGIES, choice_of(record.spec).kind),
         "selection": _digest(results, f"select{arm}", "selection"),
         "selection_summary": results[f"select{arm}"].summary,
         "map": _digest(results, f"select{arm}", "map"),

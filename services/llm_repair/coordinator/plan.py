@@ -11,12 +11,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from llm_repair.core import steps
-from llm_repair.core.evaluation import Judge, ProfanityJudge
+from llm_repair.core.evaluation import Judge, ProfanityJudge, StrictProtocol
 from llm_repair.core.execution import StepResult
 from llm_repair.core.references import DatasetKind, DatasetRef, ModelRef, ModelRole
 from llm_repair.core.registry import JUDGES, name_of
-from llm_repair.core.repairs import PoolRows, RepairSpec, SelfGeneratedPool
-from llm_repair.core.selection import EMBEDDING_STRATEGIES, RandomStrategy, SelectionStrategy, Strategy
+from llm_repair.core.repair import DaptMethod, RepairMethod
+from llm_repair.core.repairs import PoolRows, RepairGoal, RepairSpec, SelfGeneratedPool
+from llm_repair.core.scoring import JUDGE_SCORES, scored_method, scoring_seed
+from llm_repair.core.selection import (
+    CcsStrategy,
+    LearnabilityStrategy,
+    RandomStrategy,
+    Score,
+    SelectionStrategy,
+    Strategy,
+    TextView,
+    score_gone_by,
+    view_ranked_by,
+)
 from llm_repair.core.steps import Step
 
 
@@ -44,9 +56,14 @@ def plan(
     """
     graph = _Graph(results)
     _imports(graph, spec, resolved)
-    _base_evaluation(graph, spec)
+    if spec.goal is RepairGoal.REPAIR:
+        _base_evaluation(graph, spec)
     _pool(graph, spec)
+    _scores(graph, spec)
     _selections(graph, spec)
+    if spec.goal is RepairGoal.SELECTION:
+        return tuple(graph.planned)
+    assert spec.model is not None
     for arm in arms(spec):
         _arm(graph, spec, arm)
     if has_control(spec):
@@ -69,13 +86,14 @@ def arms(spec: RepairSpec) -> tuple[str, ...]:
 
 def has_control(spec: RepairSpec) -> bool:
     """Whether RANDOM runs at the same budget for comparison; pointless when RANDOM itself was asked for."""
-    return spec.random_control and not isinstance(strategy_of(spec), RandomStrategy)
+    wanted = spec.goal is RepairGoal.REPAIR and spec.random_control
+    return wanted and not isinstance(choice_of(spec).kind, RandomStrategy)
 
 
-def strategy_of(spec: RepairSpec) -> Strategy:
+def choice_of(spec: RepairSpec) -> SelectionStrategy:
     """Returns the strategy asked for."""
     assert isinstance(spec.selection, SelectionStrategy)
-    return spec.selection.kind
+    return spec.selection
 
 
 def judge_name(judge: Judge) -> str:
@@ -127,15 +145,20 @@ def _imports(graph: _Graph, spec: RepairSpec, resolved: Mapping[str, str]) -> No
     # Rows first: what is wrong with them shows before a model is fetched.
     if isinstance(spec.pool, PoolRows):
         rows("import.pool", spec.pool.rows, DatasetKind.POOL)
-    else:
+    elif spec.pool:
         rows("import.pool_prompts", spec.pool.prompts, DatasetKind.PROMPTS)
-    rows("import.prompts", spec.evaluation.prompts, DatasetKind.PROMPTS)
-    for corpus in spec.evaluation.corpora:
-        rows(f"import.corpus.{corpus.name}", corpus.texts, DatasetKind.TEXTS)
-    model("import.model", spec.model, ModelRole.CAUSAL_LM)
-    if spec.encoder and isinstance(strategy_of(spec), EMBEDDING_STRATEGIES):
+    if spec.goal is RepairGoal.REPAIR:
+        assert spec.evaluation.prompts is not None
+        rows("import.prompts", spec.evaluation.prompts, DatasetKind.PROMPTS)
+        for corpus in spec.evaluation.corpora:
+            rows(f"import.corpus.{corpus.name}", corpus.texts, DatasetKind.TEXTS)
+    if spec.model and spec.needs_model:
+        model("import.model", spec.model, ModelRole.CAUSAL_LM)
+    if spec.proxy and spec.needs_proxy:
+        model("import.proxy", spec.proxy, ModelRole.CAUSAL_LM)
+    if spec.encoder and spec.needs_encoder:
         model("import.encoder", spec.encoder, ModelRole.ENCODER)
-    for judge in spec.evaluation.judges:
+    for judge in spec.evaluation.judges if spec.needs_judges else ():
         if source := judge_source(judge):
             model(f"import.judge.{judge_name(judge)}", source, ModelRole.JUDGE)
 
@@ -204,19 +227,100 @@ def pool_digest(spec: RepairSpec, results: Mapping[str, StepResult]) -> str:
     return graph.output("import.pool", "dataset") if isinstance(spec.pool, PoolRows) else graph.output("pool", "pool")
 
 
-def _selections(graph: _Graph, spec: RepairSpec) -> None:
+def _scores(graph: _Graph, spec: RepairSpec) -> None:
+    """Plans what the strategy goes by: embeddings of texts, scores of samples."""
+    choice = choice_of(spec)
+    if view := view_ranked_by(choice.ranking):
+        _embed(graph, spec, "embed", view)
+    for part in (*choice.filters, choice.ranking):
+        match score_gone_by(part):
+            case None:
+                pass
+            case Score.INSTANCE_HARDNESS:
+                _instance_hardness(graph, spec)
+            case score if score in JUDGE_SCORES:
+                _judge_pool(graph, spec, score, part)
+            case score:
+                _score(graph, spec, score, part)
+
+
+def _embed(graph: _Graph, spec: RepairSpec, name: str, view: TextView) -> None:
+    encoder = graph.output("import.encoder", "model")
     pool = pool_digest(spec, graph.results)
-    strategy = strategy_of(spec)
-    common = {"pool_digest": pool, "budget": spec.budget, "seed": spec.seed}
-    if isinstance(strategy, EMBEDDING_STRATEGIES):
-        encoder = graph.output("import.encoder", "model")
-        graph.add("embed", steps.EmbedStep, pool_digest=pool, encoder_digest=encoder, text_view=strategy.text_view)
-        embeddings = graph.output("embed", "embeddings")
-        graph.add("select", steps.SelectStep, strategy=spec.selection, embeddings_digest=embeddings, **common)
-    else:
-        graph.add("select", steps.SelectStep, strategy=spec.selection, **common)
+    graph.add(name, steps.EmbedStep, pool_digest=pool, encoder_digest=encoder, text_view=view)
+
+
+def _score(graph: _Graph, spec: RepairSpec, score: Score, part: Strategy) -> None:
+    epochs = part.dynamics_epochs if isinstance(part, CcsStrategy) else 1
+    method = scored_method(spec.method or RepairMethod(DaptMethod()), score, dynamics_epochs=epochs)
+    graph.add(
+        score_step(score),
+        steps.ScoreStep,
+        pool_digest=pool_digest(spec, graph.results),
+        model_digest=graph.output("import.proxy" if spec.needs_proxy else "import.model", "model"),
+        score=score,
+        method=method,
+        seed=scoring_seed(method, score, spec.seed),
+    )
+
+
+def _instance_hardness(graph: _Graph, spec: RepairSpec) -> None:
+    _embed(graph, spec, "embed.chosen", TextView.CHOSEN)
+    _embed(graph, spec, "embed.rejected", TextView.REJECTED)
+    graph.add(
+        score_step(Score.INSTANCE_HARDNESS),
+        steps.ScoreStep,
+        pool_digest=pool_digest(spec, graph.results),
+        score=Score.INSTANCE_HARDNESS,
+        method=RepairMethod(DaptMethod()),
+        seed=spec.seed,
+        chosen_embeddings_digest=graph.output("embed.chosen", "embeddings"),
+        rejected_embeddings_digest=graph.output("embed.rejected", "embeddings"),
+    )
+
+
+def _judge_pool(graph: _Graph, spec: RepairSpec, score: Score, part: Strategy) -> None:
+    judge, samples = _judges(graph, spec)[0], None
+    if isinstance(part, LearnabilityStrategy):
+        samples = steps.OwnSamples(
+            model_digest=graph.output("import.model", "model"),
+            engine=spec.evaluation.engine,
+            draws=part.draws,
+            max_new_tokens=part.max_new_tokens,
+            top_p=StrictProtocol().top_p,
+            temperature=StrictProtocol().temperature,
+            failing_from=part.failing_from,
+            seed=spec.seed,
+        )
+    pool = pool_digest(spec, graph.results)
+    graph.add(score_step(score), steps.JudgePoolStep, pool_digest=pool, judge=judge, score=score, samples=samples)
+    if not judge.digest or (samples and not samples.model_digest):
+        graph.hold_back()
+
+
+def score_step(score: Score) -> str:
+    """Returns the name of the step that makes a score."""
+    return f"score.{score.name.lower()}"
+
+
+def _selections(graph: _Graph, spec: RepairSpec) -> None:
+    choice = choice_of(spec)
+    common = {"pool_digest": pool_digest(spec, graph.results), "budget": spec.budget, "seed": spec.seed}
+    features: dict[str, object] = {}
+    if view_ranked_by(choice.ranking):
+        features["embeddings_digest"] = graph.output("embed", "embeddings")
+    if score := score_gone_by(choice.ranking):
+        features["scores_digest"] = graph.output(score_step(score), "scores")
+    filters = tuple(graph.output(score_step(score), "scores") for score in _filter_scores(choice))
+    graph.add("select", steps.SelectStep, strategy=choice, filter_scores_digests=filters, **features, **common)
+    if not all(filters):
+        graph.hold_back()
     if has_control(spec):
         graph.add("select.control", steps.SelectStep, strategy=SelectionStrategy(RandomStrategy()), **common)
+
+
+def _filter_scores(choice: SelectionStrategy) -> list[Score]:
+    return [score for part in choice.filters if (score := score_gone_by(part))]
 
 
 def _arm(graph: _Graph, spec: RepairSpec, arm: str) -> None:

@@ -15,10 +15,11 @@ from llm_repair.artifacts.references import ReferenceResolver
 from llm_repair.coordinator.row_checks import row_violations
 from llm_repair.core.errors import Code, FieldViolation, InvalidFields, NotCarriedOut, RepairError
 from llm_repair.core.evaluation import DetoxifyJudge, HatesonarJudge, Judge, ProfanityJudge
+from llm_repair.core.presets import resolved
 from llm_repair.core.references import DatasetRef, ModelRef
 from llm_repair.core.registry import JUDGES, METHODS, PROTOCOLS, STRATEGIES, check_carried_out, name_of
 from llm_repair.core.repairs import PoolRows, RepairSpec
-from llm_repair.core.selection import AutoSearch
+from llm_repair.core.selection import AutoSearch, SelectionStrategy
 
 _HATESONAR: Final = "pypi:hatesonar==0.1.0/hatesonar/model/model.onnx"
 
@@ -42,11 +43,16 @@ def resolve(spec: RepairSpec, resolver: ReferenceResolver) -> ResolvedSpec:
     """
     if isinstance(spec.selection, AutoSearch):
         raise NotCarriedOut("searching over strategies and fractions is not carried out yet", what="auto")
-    check_carried_out(STRATEGIES, spec.selection.kind)
-    check_carried_out(METHODS, spec.method.objective)
+    assert spec.selection is not None
+    choice = _choice(spec.selection)
+    for part in (*choice.filters, choice.ranking):
+        check_carried_out(STRATEGIES, part)
+    if spec.method:
+        check_carried_out(METHODS, spec.method.objective)
     check_carried_out(PROTOCOLS, spec.evaluation.protocol.kind)
     spec = dataclasses.replace(
         spec,
+        selection=choice,
         evaluation=dataclasses.replace(
             spec.evaluation, judges=tuple(_pinned(judge, index) for index, judge in enumerate(spec.evaluation.judges))
         ),
@@ -68,6 +74,14 @@ def resolve(spec: RepairSpec, resolver: ReferenceResolver) -> ResolvedSpec:
     if violations:
         raise InvalidFields(violations)
     return ResolvedSpec(spec, digests)
+
+
+def _choice(selection: SelectionStrategy) -> SelectionStrategy:
+    """Returns the choice with its preset written out, so that a key holds values and not names."""
+    try:
+        return resolved(selection)
+    except InvalidFields as error:
+        raise InvalidFields(violation.under("spec.strategy") for violation in error.violations) from error
 
 
 def _gate_violations(spec: RepairSpec) -> Iterator[FieldViolation]:
@@ -102,14 +116,15 @@ def _pinned_files_digest(pins: Mapping[str, str]) -> str:
 
 
 def _sources(spec: RepairSpec) -> Iterator[tuple[str, ModelRef | DatasetRef]]:
-    yield "model", spec.model
-    if spec.encoder:
-        yield "encoder", spec.encoder
+    for name, model in (("model", spec.model), ("proxy", spec.proxy), ("encoder", spec.encoder)):
+        if model:
+            yield name, model
     if isinstance(spec.pool, PoolRows):
         yield "pool_rows.rows", spec.pool.rows
-    else:
+    elif spec.pool:
         yield "self_generated_pool.prompts", spec.pool.prompts
-    yield "evaluation.prompts", spec.evaluation.prompts
+    if spec.evaluation.prompts:
+        yield "evaluation.prompts", spec.evaluation.prompts
     for index, corpus in enumerate(spec.evaluation.corpora):
         yield f"evaluation.corpora[{index}].texts", corpus.texts
     for index, judge in enumerate(spec.evaluation.judges):

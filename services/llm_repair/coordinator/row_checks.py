@@ -17,7 +17,7 @@ from llm_repair.core.errors import DatasetInvalid, FieldViolation
 from llm_repair.core.references import DatasetFormat, DatasetKind, DatasetRef, Scheme, parse_reference
 from llm_repair.core.repair import PAIRED_METHODS
 from llm_repair.core.repairs import PoolRows, RepairSpec
-from llm_repair.core.selection import SamplesBudget
+from llm_repair.core.selection import SamplesBudget, Score
 
 _MAX_BYTES: Final = 64 << 20
 _NAMED_ROWS: Final = 5
@@ -27,9 +27,10 @@ def row_violations(spec: RepairSpec) -> Iterator[FieldViolation]:
     """Yields what is wrong with the rows of local files, by field; blocking. References must have been resolved."""
     if isinstance(spec.pool, PoolRows):
         yield from _pool_violations(spec, spec.pool.rows)
-    else:
+    elif spec.pool:
         yield from _violations("spec.self_generated_pool.prompts", spec.pool.prompts, DatasetKind.PROMPTS)
-    yield from _violations("spec.evaluation.prompts", spec.evaluation.prompts, DatasetKind.PROMPTS)
+    if spec.evaluation.prompts:
+        yield from _violations("spec.evaluation.prompts", spec.evaluation.prompts, DatasetKind.PROMPTS)
     for index, corpus in enumerate(spec.evaluation.corpora):
         yield from _violations(f"spec.evaluation.corpora[{index}].texts", corpus.texts, DatasetKind.TEXTS)
 
@@ -49,15 +50,22 @@ def _pool_violations(spec: RepairSpec, source: DatasetRef) -> Iterator[FieldViol
         return
     if rows is None:
         return
-    limit = spec.budget.limit
+    limit = spec.budget.limit if spec.budget else None
     if isinstance(limit, SamplesBudget) and limit.samples > len(rows):
         yield FieldViolation("spec.budget.samples.samples", f"is {limit.samples}, but the pool has {len(rows)} rows")
     unpaired = [row.id for row in rows if not row.rejected.strip()]
-    if unpaired and isinstance(spec.method.objective, PAIRED_METHODS):
+    if unpaired and _compares_both(spec):
         named = ", ".join(unpaired[:_NAMED_ROWS]) + (", …" if len(unpaired) > _NAMED_ROWS else "")
         yield FieldViolation(
-            "spec.pool_rows.rows", f"{len(unpaired)} rows lack `rejected`, which this method needs: {named}"
+            "spec.pool_rows.rows", f"{len(unpaired)} rows lack `rejected`, which this request needs: {named}"
         )
+
+
+def _compares_both(spec: RepairSpec) -> bool:
+    """Whether the method or a score needs the rejected continuation too."""
+    by_method = spec.method is not None and isinstance(spec.method.objective, PAIRED_METHODS)
+    by_score = any(score in (Score.TOXICITY, Score.INSTANCE_HARDNESS) for score in spec.scores)
+    return by_method or by_score
 
 
 def _rows(source: DatasetRef, kind: DatasetKind) -> tuple[Row, ...] | None:

@@ -171,7 +171,8 @@ class Corpus:
 class Evaluation:
     """How base and repaired model are measured: the same for both."""
 
-    prompts: DatasetRef
+    prompts: DatasetRef | None = None
+    """Required for a repair."""
     judges: tuple[Judge, ...] = (Judge(ProfanityJudge()),)
     """The first one gates; the others are shown."""
     corpora: tuple[Corpus, ...] = ()

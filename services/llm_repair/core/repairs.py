@@ -12,7 +12,8 @@ from llm_repair.core.fields import FieldChecks
 from llm_repair.core.gate import GatePolicy
 from llm_repair.core.references import DatasetRef, ModelRef
 from llm_repair.core.repair import RepairMethod
-from llm_repair.core.selection import EMBEDDING_STRATEGIES, AutoSearch, Budget, SelectionStrategy
+from llm_repair.core.scoring import DYNAMICS_SCORES, JUDGE_SCORES, MODEL_SCORES
+from llm_repair.core.selection import AutoSearch, Budget, Score, SelectionStrategy, score_gone_by, view_ranked_by
 
 
 @dataclass(frozen=True)
@@ -50,30 +51,79 @@ Pool: TypeAlias = PoolRows | SelfGeneratedPool
 Selection: TypeAlias = SelectionStrategy | AutoSearch
 
 
+class RepairGoal(enum.Enum):
+    """How far a request goes; steps and keys are the same whatever the goal."""
+
+    REPAIR = 1
+    """A repaired model, its report and its verdict."""
+    SELECTION = 2
+    """The selected samples."""
+
+
 @dataclass(frozen=True)
 class RepairSpec:
     """One request: what to repair, with what, how, and when to call it good."""
 
-    model: ModelRef
-    pool: Pool
-    budget: Budget
-    selection: Selection
-    method: RepairMethod
-    evaluation: Evaluation
+    model: ModelRef | None = None
+    pool: Pool | None = None
+    budget: Budget | None = None
+    selection: Selection | None = None
+    method: RepairMethod | None = None
+    evaluation: Evaluation = Evaluation()
     gate: GatePolicy = GatePolicy()
     encoder: ModelRef | None = None
-    """A sentence-transformers folder; needed by strategies that rank by embeddings."""
+    """A sentence-transformers folder; needed by what goes by embeddings."""
     random_control: bool = True
     """Also repairs with RANDOM at the same budget and shows the difference."""
     seed: int = 0
+    goal: RepairGoal = RepairGoal.REPAIR
+    proxy: ModelRef | None = None
+    """The model that scores samples; the model itself if not given."""
 
     def __post_init__(self) -> None:
         with FieldChecks() as check:
             check.within("seed", self.seed, low=0, high=2**53 - 1)
-            by_embeddings = isinstance(self.selection, SelectionStrategy) and isinstance(
-                self.selection.kind, EMBEDDING_STRATEGIES
-            )
-            check.that("encoder", not by_embeddings or self.encoder is not None, "is needed by this strategy")
+            check.that("pool", self.pool is not None, "choose one of pool_rows, self_generated_pool")
+            check.that("budget", self.budget is not None, "is required")
+            check.that("selection", self.selection is not None, "choose one of strategy, auto")
+            if self.goal is RepairGoal.REPAIR:
+                check.that("method", self.method is not None, "is required")
+                check.that("evaluation.prompts", self.evaluation.prompts is not None, "is required")
+            check.that("model", self.model is not None or not self.needs_model, "is required")
+            check.that("encoder", self.encoder is not None or not self.needs_encoder, "is needed by this strategy")
+
+    @property
+    def scores(self) -> tuple[Score, ...]:
+        """The scores that the strategy goes by: those of its filters, outermost first, then that of the ranking."""
+        if not isinstance(self.selection, SelectionStrategy):
+            return ()
+        parts = (*self.selection.filters, self.selection.ranking)
+        return tuple(score for part in parts if (score := score_gone_by(part)))
+
+    @property
+    def needs_model(self) -> bool:
+        """Whether the model itself takes part."""
+        scored = any(score in (*MODEL_SCORES, *DYNAMICS_SCORES) for score in self.scores) and self.proxy is None
+        samples = isinstance(self.pool, SelfGeneratedPool) or Score.FAILURE_RATE in self.scores
+        return self.goal is RepairGoal.REPAIR or scored or samples
+
+    @property
+    def needs_proxy(self) -> bool:
+        """Whether a model other than the model scores samples."""
+        return self.proxy is not None and any(score in (*MODEL_SCORES, *DYNAMICS_SCORES) for score in self.scores)
+
+    @property
+    def needs_encoder(self) -> bool:
+        """Whether texts are embedded."""
+        if not isinstance(self.selection, SelectionStrategy):
+            return False
+        return view_ranked_by(self.selection.ranking) is not None or Score.INSTANCE_HARDNESS in self.scores
+
+    @property
+    def needs_judges(self) -> bool:
+        """Whether anything is judged."""
+        judged = any(score in JUDGE_SCORES for score in self.scores)
+        return self.goal is RepairGoal.REPAIR or judged or isinstance(self.pool, SelfGeneratedPool)
 
 
 class RepairState(enum.Enum):

@@ -6,7 +6,7 @@ The algorithms live in `selection/strategies`, one file each. Symbols of the pap
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from llm_repair.core.fields import FieldChecks
@@ -78,13 +78,29 @@ class Allocation(enum.Enum):
 
 
 class Score(enum.Enum):
-    """A difficulty score of a sample."""
+    """A score of a sample; which end is the hard one is said by `hard_is_low`."""
 
     GRAND = 1
+    """l2 norm of the per-sample gradient of the repair loss."""
     EL2N = 2
+    """l2 norm of the error vector, the mean over the learnt tokens."""
     LOSS = 3
+    """Negative log-likelihood of a learnt token, the mean, in nats."""
     AUM = 4
+    """Area under the margin: logit of the learnt token minus the largest other one, over a short training run."""
     FORGETTING = 5
+    """How often a learnt token is forgotten in a short training run."""
+    TOXICITY = 6
+    """The judge's score of the rejected continuation, [0, 1]."""
+    FAILURE_RATE = 7
+    """Share of the model's own samples on the prompt that the judge calls toxic, [0, 1]."""
+    INSTANCE_HARDNESS = 8
+    """How surely a classifier that never saw the pair would swap chosen and rejected, [0, 1]."""
+
+    @property
+    def hard_is_low(self) -> bool:
+        """Whether the samples with the smallest scores are the hard ones."""
+        return self is Score.AUM
 
 
 @dataclass(frozen=True)
@@ -135,12 +151,18 @@ class CcsStrategy:
     strata: int = 50
     """Number of equal-width strata."""
     stratum_edges: tuple[float, ...] = ()
-    """Hand-set inner edges, as in the study's release; replaces `strata` and the refill."""
+    """Hand-set inner edges, as in the study's release; replace `strata`."""
+    dynamics_epochs: int = 4
+    """Passes over the pool of the training run behind AUM and FORGETTING."""
 
     def __post_init__(self) -> None:
         with FieldChecks() as check:
             check.within("hard_cutoff", self.hard_cutoff, low=0, high=1, high_open=True)
+            check.that(
+                "score", self.score not in FILTER_SCORES, "is a filter's: choose LEARNABILITY or HARDNESS_FILTER"
+            )
             check.within("strata", self.strata, low=1)
+            check.within("dynamics_epochs", self.dynamics_epochs, low=1, high=1000)
             check.that("stratum_edges", list(self.stratum_edges) == sorted(self.stratum_edges), "must ascend")
 
 
@@ -152,7 +174,7 @@ class SapsStrategy:
     pca_components: int = 50
     """Dimensions kept by PCA; capped by pool size and embedding width. 0 for none."""
     clusters: int = 10
-    """k of k-means; capped by the number of distinct points."""
+    """k of k-means, capped by the number of distinct points; 0 for sqrt(n / 2), rounded (Mardia et al. 1979)."""
     boundary_fraction: float = 1.0
     """Share of each quota taken farthest from the centroid, the rest nearest to it (RQ4), [0, 1]."""
     allocation: Allocation = Allocation.PROPORTIONAL
@@ -160,7 +182,7 @@ class SapsStrategy:
     def __post_init__(self) -> None:
         with FieldChecks() as check:
             check.within("pca_components", self.pca_components, low=0)
-            check.within("clusters", self.clusters, low=1, high=65536)
+            check.within("clusters", self.clusters, low=0, high=65536)
             check.within("boundary_fraction", self.boundary_fraction, low=0, high=1)
 
 
@@ -175,7 +197,7 @@ class ClusterRandomStrategy:
     def __post_init__(self) -> None:
         with FieldChecks() as check:
             check.within("pca_components", self.pca_components, low=0)
-            check.within("clusters", self.clusters, low=1, high=65536)
+            check.within("clusters", self.clusters, low=0, high=65536)
 
 
 @dataclass(frozen=True)
@@ -183,24 +205,43 @@ class LearnabilityStrategy:
     """Drops prompts that the model never or always fails on, by judge scores of its own samples."""
 
     low: float = 0.05
+    """Prompts that fail less often than this are dropped, [0, 1]."""
     high: float = 0.95
+    """Prompts that fail more often than this are dropped, [0, 1]."""
+    then: SelectionStrategy = field(default_factory=lambda: SelectionStrategy(RandomStrategy()))
+    """How the prompts that are left are ranked."""
+    draws: int = 8
+    """Samples per prompt."""
+    max_new_tokens: int = 20
+    failing_from: float = 0.5
+    """Judge score from which a sample counts as failing."""
 
     def __post_init__(self) -> None:
         with FieldChecks() as check:
             check.within("low", self.low, low=0, high=1)
             check.within("high", self.high, low=0, high=1)
             check.that("high", self.low < self.high, "must be above low")
+            check.within("draws", self.draws, low=2, high=1000)
+            check.within("max_new_tokens", self.max_new_tokens, low=1, high=4096)
+            check.within("failing_from", self.failing_from, low=0, high=1, low_open=True)
+            again = any(isinstance(inner, LearnabilityStrategy) for inner in self.then.filters)
+            check.that("then", not again, "must not hold the same filter again")
 
 
 @dataclass(frozen=True)
 class HardnessFilterStrategy:
-    """Removes likely mislabelled pairs by instance hardness, then takes the rest at random."""
+    """Removes likely mislabelled pairs by instance hardness before any other strategy (Smith et al., ML 95, 2014)."""
 
     max_hardness: float = 0.9
+    """Pairs with a larger instance hardness are removed."""
+    then: SelectionStrategy = field(default_factory=lambda: SelectionStrategy(RandomStrategy()))
+    """How the pairs that are left are ranked."""
 
     def __post_init__(self) -> None:
         with FieldChecks() as check:
             check.within("max_hardness", self.max_hardness, low=0, high=1, low_open=True)
+            again = any(isinstance(inner, HardnessFilterStrategy) for inner in self.then.filters)
+            check.that("then", not again, "must not hold the same filter again")
 
 
 Strategy: TypeAlias = (
@@ -217,8 +258,20 @@ Strategy: TypeAlias = (
     | HardnessFilterStrategy
 )
 
-EMBEDDING_STRATEGIES = (KCenterStrategy, SapsStrategy, ClusterRandomStrategy)
-"""Strategies that rank by embeddings, so that an `embed` step comes first."""
+FilterStrategy: TypeAlias = LearnabilityStrategy | HardnessFilterStrategy
+"""Strategies that only drop samples, and leave the ranking to the strategy inside them."""
+
+FILTER_SCORES = (Score.FAILURE_RATE, Score.INSTANCE_HARDNESS)
+"""Scores that filters go by."""
+
+
+class SelectionPreset(enum.Enum):
+    """Named parameters; see `core.presets`."""
+
+    DEFAULT = 1
+    """Those given, and the defaults for the others."""
+    PAPER = 2
+    """The constants of the release of arXiv 2510.20428; none may be given beside it."""
 
 
 @dataclass(frozen=True)
@@ -226,6 +279,45 @@ class SelectionStrategy:
     """A choice of one strategy with its parameters."""
 
     kind: Strategy
+    preset: SelectionPreset = SelectionPreset.DEFAULT
+
+    @property
+    def filters(self) -> tuple[FilterStrategy, ...]:
+        """The filters around the ranking strategy, outermost first."""
+        return (self.kind, *self.kind.then.filters) if isinstance(self.kind, FilterStrategy) else ()
+
+    @property
+    def ranking(self) -> Strategy:
+        """The strategy that ranks what the filters leave."""
+        return self.kind.then.ranking if isinstance(self.kind, FilterStrategy) else self.kind
+
+
+def view_ranked_by(strategy: Strategy) -> TextView | None:
+    """Returns the text whose embeddings the strategy ranks by; None if it ranks by something else."""
+    match strategy:
+        case KCenterStrategy() | SapsStrategy() | ClusterRandomStrategy():
+            return strategy.text_view
+        case _:
+            return None
+
+
+def score_gone_by(strategy: Strategy) -> Score | None:
+    """Returns the score the strategy ranks or filters by; None if it goes by something else."""
+    match strategy:
+        case GrandStrategy():
+            return Score.GRAND
+        case El2nStrategy():
+            return Score.EL2N
+        case LossStrategy():
+            return Score.LOSS
+        case CcsStrategy():
+            return strategy.score
+        case LearnabilityStrategy():
+            return Score.FAILURE_RATE
+        case HardnessFilterStrategy():
+            return Score.INSTANCE_HARDNESS
+        case _:
+            return None
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,36 @@ class BuildPoolStep:
 
 
 @dataclass(frozen=True)
+class OwnSamples:
+    """The model's own samples on the prompts of a pool."""
+
+    model_digest: str
+    engine: Engine
+    draws: int
+    max_new_tokens: int
+    top_p: float
+    temperature: float
+    failing_from: float
+    """Judge score from which a sample counts as failing."""
+    seed: int
+
+
+@dataclass(frozen=True)
+class JudgePoolStep:
+    """Scores pool rows by a judge: their own text, or the model's samples on their prompts."""
+
+    kind: ClassVar[str] = "judge_pool"
+    version: ClassVar[int] = 1
+
+    pool_digest: str
+    judge: Judge
+    score: Score
+    """TOXICITY or FAILURE_RATE."""
+    samples: OwnSamples | None = None
+    """For FAILURE_RATE only."""
+
+
+@dataclass(frozen=True)
 class EmbedStep:
     """Embeds one text view of every pool row."""
 
@@ -90,11 +120,15 @@ class ScoreStep:
     version: ClassVar[int] = 1
 
     pool_digest: str
-    model_digest: str
     score: Score
     method: RepairMethod
-    """Whose loss is meant."""
+    """Whose loss is meant; see `core.scoring.scored_method`."""
     seed: int
+    model_digest: str = ""
+    """The model or its proxy; empty for INSTANCE_HARDNESS."""
+    chosen_embeddings_digest: str = ""
+    """For INSTANCE_HARDNESS."""
+    rejected_embeddings_digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -111,7 +145,9 @@ class SelectStep:
     embeddings_digest: str = ""
     """Empty unless the strategy ranks by embeddings."""
     scores_digest: str = ""
-    """Empty unless the strategy ranks by scores."""
+    """Empty unless the ranking strategy goes by scores."""
+    filter_scores_digests: tuple[str, ...] = ()
+    """Of the filters around it, outermost first."""
 
 
 @dataclass(frozen=True)
@@ -197,6 +233,7 @@ Step: TypeAlias = (
     ImportModelStep
     | ImportDatasetStep
     | BuildPoolStep
+    | JudgePoolStep
     | EmbedStep
     | ScoreStep
     | SelectStep

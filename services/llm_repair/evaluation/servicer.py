@@ -20,6 +20,10 @@ class EvaluationServicer(grpc_pb.EvaluationServiceServicer):
         async for event in self._executions.execute(wire.build_pool_step(request)):
             yield pb.BuildPoolResponse(event=event)
 
+    async def JudgePool(self, request: pb.JudgePoolRequest, context: object) -> AsyncIterator[pb.JudgePoolResponse]:
+        async for event in self._executions.execute(wire.judge_pool_step(request)):
+            yield pb.JudgePoolResponse(event=event)
+
     async def Evaluate(self, request: pb.EvaluateRequest, context: object) -> AsyncIterator[pb.EvaluateResponse]:
         async for event in self._executions.execute(wire.evaluate_step(request)):
             yield pb.EvaluateResponse(event=event)

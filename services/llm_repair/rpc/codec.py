@@ -31,6 +31,7 @@ def decode(message: Message, into: type[T]) -> T:
     """
     violations: list[FieldViolation] = []
     values: dict[str, Any] = {}
+    unreadable: set[str] = set()
     for field in _fields(into):
         try:
             present, value = _decode_field(message, field)
@@ -38,6 +39,7 @@ def decode(message: Message, into: type[T]) -> T:
             # The name of a oneof is no part of a path on the wire; its alternative has been put there already.
             in_oneof = field.name in message.DESCRIPTOR.oneofs_by_name
             violations += [v if in_oneof else v.under(field.name) for v in error.violations]
+            unreadable.add(field.name)
             continue
         if present:
             values[field.name] = value
@@ -45,7 +47,8 @@ def decode(message: Message, into: type[T]) -> T:
             violations.append(FieldViolation(field.name, _missing(message, field)))
     if violations:
         # What can be checked with the fields that are there is checked too, so that one answer names everything.
-        raise InvalidFields([*violations, *_violations_of_the_rest(into, values)])
+        rest = _violations_of_the_rest(into, values)
+        raise InvalidFields([*violations, *(v for v in rest if v.field.partition(".")[0] not in unreadable)])
     return into(**values)
 
 

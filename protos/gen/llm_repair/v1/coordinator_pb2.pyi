@@ -15,6 +15,12 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class RepairGoal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REPAIR_GOAL_UNSPECIFIED: _ClassVar[RepairGoal]
+    REPAIR_GOAL_REPAIR: _ClassVar[RepairGoal]
+    REPAIR_GOAL_SELECTION: _ClassVar[RepairGoal]
+
 class OnMissing(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     ON_MISSING_UNSPECIFIED: _ClassVar[OnMissing]
@@ -48,6 +54,9 @@ class StepState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STEP_STATE_COMMITTED: _ClassVar[StepState]
     STEP_STATE_FAILED: _ClassVar[StepState]
     STEP_STATE_CANCELLED: _ClassVar[StepState]
+REPAIR_GOAL_UNSPECIFIED: RepairGoal
+REPAIR_GOAL_REPAIR: RepairGoal
+REPAIR_GOAL_SELECTION: RepairGoal
 ON_MISSING_UNSPECIFIED: OnMissing
 ON_MISSING_FAIL: OnMissing
 ON_MISSING_INCONCLUSIVE: OnMissing
@@ -96,7 +105,7 @@ class SelfGeneratedPool(_message.Message):
     def __init__(self, prompts: _Optional[_Union[_types_pb2.DatasetRef, _Mapping]] = ..., draws: _Optional[int] = ..., max_new_tokens: _Optional[int] = ..., top_p: _Optional[float] = ..., temperature: _Optional[float] = ..., min_gap: _Optional[float] = ..., min_chosen_tokens: _Optional[int] = ...) -> None: ...
 
 class RepairSpec(_message.Message):
-    __slots__ = ("model", "pool_rows", "self_generated_pool", "budget", "strategy", "auto", "method", "evaluation", "gate", "encoder", "random_control", "seed")
+    __slots__ = ("model", "pool_rows", "self_generated_pool", "budget", "strategy", "auto", "method", "evaluation", "gate", "encoder", "random_control", "seed", "goal", "proxy")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     POOL_ROWS_FIELD_NUMBER: _ClassVar[int]
     SELF_GENERATED_POOL_FIELD_NUMBER: _ClassVar[int]
@@ -109,6 +118,8 @@ class RepairSpec(_message.Message):
     ENCODER_FIELD_NUMBER: _ClassVar[int]
     RANDOM_CONTROL_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    GOAL_FIELD_NUMBER: _ClassVar[int]
+    PROXY_FIELD_NUMBER: _ClassVar[int]
     model: _types_pb2.ModelRef
     pool_rows: PoolRows
     self_generated_pool: SelfGeneratedPool
@@ -121,7 +132,9 @@ class RepairSpec(_message.Message):
     encoder: _types_pb2.ModelRef
     random_control: bool
     seed: int
-    def __init__(self, model: _Optional[_Union[_types_pb2.ModelRef, _Mapping]] = ..., pool_rows: _Optional[_Union[PoolRows, _Mapping]] = ..., self_generated_pool: _Optional[_Union[SelfGeneratedPool, _Mapping]] = ..., budget: _Optional[_Union[_types_pb2.Budget, _Mapping]] = ..., strategy: _Optional[_Union[_selection_pb2.SelectionStrategy, _Mapping]] = ..., auto: _Optional[_Union[_selection_pb2.AutoSearch, _Mapping]] = ..., method: _Optional[_Union[_trainer_pb2.RepairMethod, _Mapping]] = ..., evaluation: _Optional[_Union[_evaluation_pb2.Evaluation, _Mapping]] = ..., gate: _Optional[_Union[GatePolicy, _Mapping]] = ..., encoder: _Optional[_Union[_types_pb2.ModelRef, _Mapping]] = ..., random_control: _Optional[bool] = ..., seed: _Optional[int] = ...) -> None: ...
+    goal: RepairGoal
+    proxy: _types_pb2.ModelRef
+    def __init__(self, model: _Optional[_Union[_types_pb2.ModelRef, _Mapping]] = ..., pool_rows: _Optional[_Union[PoolRows, _Mapping]] = ..., self_generated_pool: _Optional[_Union[SelfGeneratedPool, _Mapping]] = ..., budget: _Optional[_Union[_types_pb2.Budget, _Mapping]] = ..., strategy: _Optional[_Union[_selection_pb2.SelectionStrategy, _Mapping]] = ..., auto: _Optional[_Union[_selection_pb2.AutoSearch, _Mapping]] = ..., method: _Optional[_Union[_trainer_pb2.RepairMethod, _Mapping]] = ..., evaluation: _Optional[_Union[_evaluation_pb2.Evaluation, _Mapping]] = ..., gate: _Optional[_Union[GatePolicy, _Mapping]] = ..., encoder: _Optional[_Union[_types_pb2.ModelRef, _Mapping]] = ..., random_control: _Optional[bool] = ..., seed: _Optional[int] = ..., goal: _Optional[_Union[RepairGoal, str]] = ..., proxy: _Optional[_Union[_types_pb2.ModelRef, _Mapping]] = ...) -> None: ...
 
 class AbsoluteRule(_message.Message):
     __slots__ = ("bound",)

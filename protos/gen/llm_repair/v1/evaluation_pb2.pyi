@@ -1,4 +1,5 @@
 from llm_repair.v1 import execution_pb2 as _execution_pb2
+from llm_repair.v1 import selection_pb2 as _selection_pb2
 from llm_repair.v1 import types_pb2 as _types_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -168,6 +169,38 @@ class BuildPoolStep(_message.Message):
     seed: int
     def __init__(self, model_digest: _Optional[str] = ..., prompts_digest: _Optional[str] = ..., judge: _Optional[_Union[Judge, _Mapping]] = ..., engine: _Optional[_Union[Engine, _Mapping]] = ..., draws: _Optional[int] = ..., max_new_tokens: _Optional[int] = ..., top_p: _Optional[float] = ..., temperature: _Optional[float] = ..., min_gap: _Optional[float] = ..., min_chosen_tokens: _Optional[int] = ..., seed: _Optional[int] = ...) -> None: ...
 
+class OwnSamples(_message.Message):
+    __slots__ = ("model_digest", "engine", "draws", "max_new_tokens", "top_p", "temperature", "failing_from", "seed")
+    MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    DRAWS_FIELD_NUMBER: _ClassVar[int]
+    MAX_NEW_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TOP_P_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    FAILING_FROM_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    model_digest: str
+    engine: Engine
+    draws: int
+    max_new_tokens: int
+    top_p: float
+    temperature: float
+    failing_from: float
+    seed: int
+    def __init__(self, model_digest: _Optional[str] = ..., engine: _Optional[_Union[Engine, _Mapping]] = ..., draws: _Optional[int] = ..., max_new_tokens: _Optional[int] = ..., top_p: _Optional[float] = ..., temperature: _Optional[float] = ..., failing_from: _Optional[float] = ..., seed: _Optional[int] = ...) -> None: ...
+
+class JudgePoolStep(_message.Message):
+    __slots__ = ("pool_digest", "judge", "score", "samples")
+    POOL_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    JUDGE_FIELD_NUMBER: _ClassVar[int]
+    SCORE_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    pool_digest: str
+    judge: Judge
+    score: _selection_pb2.Score
+    samples: OwnSamples
+    def __init__(self, pool_digest: _Optional[str] = ..., judge: _Optional[_Union[Judge, _Mapping]] = ..., score: _Optional[_Union[_selection_pb2.Score, str]] = ..., samples: _Optional[_Union[OwnSamples, _Mapping]] = ...) -> None: ...
+
 class EvaluateStep(_message.Message):
     __slots__ = ("model_digest", "prompts_digest", "corpora", "judges", "protocol", "engine", "seed")
     MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -211,6 +244,18 @@ class BuildPoolRequest(_message.Message):
     def __init__(self, step: _Optional[_Union[BuildPoolStep, _Mapping]] = ...) -> None: ...
 
 class BuildPoolResponse(_message.Message):
+    __slots__ = ("event",)
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    event: _execution_pb2.ExecutionEvent
+    def __init__(self, event: _Optional[_Union[_execution_pb2.ExecutionEvent, _Mapping]] = ...) -> None: ...
+
+class JudgePoolRequest(_message.Message):
+    __slots__ = ("step",)
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    step: JudgePoolStep
+    def __init__(self, step: _Optional[_Union[JudgePoolStep, _Mapping]] = ...) -> None: ...
+
+class JudgePoolResponse(_message.Message):
     __slots__ = ("event",)
     EVENT_FIELD_NUMBER: _ClassVar[int]
     event: _execution_pb2.ExecutionEvent

@@ -40,6 +40,11 @@ class EvaluationServiceStub:
                 request_serializer=llm__repair_dot_v1_dot_evaluation__pb2.BuildPoolRequest.SerializeToString,
                 response_deserializer=llm__repair_dot_v1_dot_evaluation__pb2.BuildPoolResponse.FromString,
                 _registered_method=True)
+        self.JudgePool = channel.unary_stream(
+                '/llm_repair.v1.EvaluationService/JudgePool',
+                request_serializer=llm__repair_dot_v1_dot_evaluation__pb2.JudgePoolRequest.SerializeToString,
+                response_deserializer=llm__repair_dot_v1_dot_evaluation__pb2.JudgePoolResponse.FromString,
+                _registered_method=True)
         self.Evaluate = channel.unary_stream(
                 '/llm_repair.v1.EvaluationService/Evaluate',
                 request_serializer=llm__repair_dot_v1_dot_evaluation__pb2.EvaluateRequest.SerializeToString,
@@ -68,6 +73,13 @@ class EvaluationServiceServicer:
 
     def BuildPool(self, request, context):
         """Makes repair pairs from prompts by the model's own samples. Output: `pool`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def JudgePool(self, request, context):
+        """Scores pool rows by a judge: their own text, or the model's samples on their prompts. Output: `scores`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -108,6 +120,11 @@ def add_EvaluationServiceServicer_to_server(servicer, server):
                     servicer.BuildPool,
                     request_deserializer=llm__repair_dot_v1_dot_evaluation__pb2.BuildPoolRequest.FromString,
                     response_serializer=llm__repair_dot_v1_dot_evaluation__pb2.BuildPoolResponse.SerializeToString,
+            ),
+            'JudgePool': grpc.unary_stream_rpc_method_handler(
+                    servicer.JudgePool,
+                    request_deserializer=llm__repair_dot_v1_dot_evaluation__pb2.JudgePoolRequest.FromString,
+                    response_serializer=llm__repair_dot_v1_dot_evaluation__pb2.JudgePoolResponse.SerializeToString,
             ),
             'Evaluate': grpc.unary_stream_rpc_method_handler(
                     servicer.Evaluate,
@@ -158,6 +175,33 @@ class EvaluationService:
             '/llm_repair.v1.EvaluationService/BuildPool',
             llm__repair_dot_v1_dot_evaluation__pb2.BuildPoolRequest.SerializeToString,
             llm__repair_dot_v1_dot_evaluation__pb2.BuildPoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def JudgePool(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/llm_repair.v1.EvaluationService/JudgePool',
+            llm__repair_dot_v1_dot_evaluation__pb2.JudgePoolRequest.SerializeToString,
+            llm__repair_dot_v1_dot_evaluation__pb2.JudgePoolResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,8 @@ class EvaluationServiceStub:
     def __new__(cls, channel: _aio.Channel) -> EvaluationServiceAsyncStub: ...
     BuildPool: _grpc.UnaryStreamMultiCallable[_evaluation_pb2.BuildPoolRequest, _evaluation_pb2.BuildPoolResponse]
     """Makes repair pairs from prompts by the model's own samples. Output: `pool`."""
+    JudgePool: _grpc.UnaryStreamMultiCallable[_evaluation_pb2.JudgePoolRequest, _evaluation_pb2.JudgePoolResponse]
+    """Scores pool rows by a judge: their own text, or the model's samples on their prompts. Output: `scores`."""
     Evaluate: _grpc.UnaryStreamMultiCallable[_evaluation_pb2.EvaluateRequest, _evaluation_pb2.EvaluateResponse]
     """Measures one model. Output: `evaluation`."""
     Compare: _grpc.UnaryStreamMultiCallable[_evaluation_pb2.CompareRequest, _evaluation_pb2.CompareResponse]
@@ -51,6 +53,8 @@ class EvaluationServiceAsyncStub(EvaluationServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     BuildPool: _aio.UnaryStreamMultiCallable[_evaluation_pb2.BuildPoolRequest, _evaluation_pb2.BuildPoolResponse]  # type: ignore[assignment]
     """Makes repair pairs from prompts by the model's own samples. Output: `pool`."""
+    JudgePool: _aio.UnaryStreamMultiCallable[_evaluation_pb2.JudgePoolRequest, _evaluation_pb2.JudgePoolResponse]  # type: ignore[assignment]
+    """Scores pool rows by a judge: their own text, or the model's samples on their prompts. Output: `scores`."""
     Evaluate: _aio.UnaryStreamMultiCallable[_evaluation_pb2.EvaluateRequest, _evaluation_pb2.EvaluateResponse]  # type: ignore[assignment]
     """Measures one model. Output: `evaluation`."""
     Compare: _aio.UnaryStreamMultiCallable[_evaluation_pb2.CompareRequest, _evaluation_pb2.CompareResponse]  # type: ignore[assignment]
@@ -70,6 +74,14 @@ class EvaluationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_evaluation_pb2.BuildPoolResponse], _abc.AsyncIterator[_evaluation_pb2.BuildPoolResponse]]:
         """Makes repair pairs from prompts by the model's own samples. Output: `pool`."""
+
+    @_abc_1.abstractmethod
+    def JudgePool(
+        self,
+        request: _evaluation_pb2.JudgePoolRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_evaluation_pb2.JudgePoolResponse], _abc.AsyncIterator[_evaluation_pb2.JudgePoolResponse]]:
+        """Scores pool rows by a judge: their own text, or the model's samples on their prompts. Output: `scores`."""
 
     @_abc_1.abstractmethod
     def Evaluate(

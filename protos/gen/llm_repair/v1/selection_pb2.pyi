@@ -33,6 +33,15 @@ class Score(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SCORE_LOSS: _ClassVar[Score]
     SCORE_AUM: _ClassVar[Score]
     SCORE_FORGETTING: _ClassVar[Score]
+    SCORE_TOXICITY: _ClassVar[Score]
+    SCORE_FAILURE_RATE: _ClassVar[Score]
+    SCORE_INSTANCE_HARDNESS: _ClassVar[Score]
+
+class SelectionPreset(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SELECTION_PRESET_UNSPECIFIED: _ClassVar[SelectionPreset]
+    SELECTION_PRESET_DEFAULT: _ClassVar[SelectionPreset]
+    SELECTION_PRESET_PAPER: _ClassVar[SelectionPreset]
 TEXT_VIEW_UNSPECIFIED: TextView
 TEXT_VIEW_PROMPT: TextView
 TEXT_VIEW_REJECTED: TextView
@@ -48,9 +57,15 @@ SCORE_EL2N: Score
 SCORE_LOSS: Score
 SCORE_AUM: Score
 SCORE_FORGETTING: Score
+SCORE_TOXICITY: Score
+SCORE_FAILURE_RATE: Score
+SCORE_INSTANCE_HARDNESS: Score
+SELECTION_PRESET_UNSPECIFIED: SelectionPreset
+SELECTION_PRESET_DEFAULT: SelectionPreset
+SELECTION_PRESET_PAPER: SelectionPreset
 
 class SelectionStrategy(_message.Message):
-    __slots__ = ("random", "full", "k_center", "grand", "el2n", "loss", "ccs", "saps", "cluster_random", "learnability", "hardness_filter")
+    __slots__ = ("random", "full", "k_center", "grand", "el2n", "loss", "ccs", "saps", "cluster_random", "learnability", "hardness_filter", "preset")
     RANDOM_FIELD_NUMBER: _ClassVar[int]
     FULL_FIELD_NUMBER: _ClassVar[int]
     K_CENTER_FIELD_NUMBER: _ClassVar[int]
@@ -62,6 +77,7 @@ class SelectionStrategy(_message.Message):
     CLUSTER_RANDOM_FIELD_NUMBER: _ClassVar[int]
     LEARNABILITY_FIELD_NUMBER: _ClassVar[int]
     HARDNESS_FILTER_FIELD_NUMBER: _ClassVar[int]
+    PRESET_FIELD_NUMBER: _ClassVar[int]
     random: RandomStrategy
     full: FullStrategy
     k_center: KCenterStrategy
@@ -73,7 +89,8 @@ class SelectionStrategy(_message.Message):
     cluster_random: ClusterRandomStrategy
     learnability: LearnabilityStrategy
     hardness_filter: HardnessFilterStrategy
-    def __init__(self, random: _Optional[_Union[RandomStrategy, _Mapping]] = ..., full: _Optional[_Union[FullStrategy, _Mapping]] = ..., k_center: _Optional[_Union[KCenterStrategy, _Mapping]] = ..., grand: _Optional[_Union[GrandStrategy, _Mapping]] = ..., el2n: _Optional[_Union[El2nStrategy, _Mapping]] = ..., loss: _Optional[_Union[LossStrategy, _Mapping]] = ..., ccs: _Optional[_Union[CcsStrategy, _Mapping]] = ..., saps: _Optional[_Union[SapsStrategy, _Mapping]] = ..., cluster_random: _Optional[_Union[ClusterRandomStrategy, _Mapping]] = ..., learnability: _Optional[_Union[LearnabilityStrategy, _Mapping]] = ..., hardness_filter: _Optional[_Union[HardnessFilterStrategy, _Mapping]] = ...) -> None: ...
+    preset: SelectionPreset
+    def __init__(self, random: _Optional[_Union[RandomStrategy, _Mapping]] = ..., full: _Optional[_Union[FullStrategy, _Mapping]] = ..., k_center: _Optional[_Union[KCenterStrategy, _Mapping]] = ..., grand: _Optional[_Union[GrandStrategy, _Mapping]] = ..., el2n: _Optional[_Union[El2nStrategy, _Mapping]] = ..., loss: _Optional[_Union[LossStrategy, _Mapping]] = ..., ccs: _Optional[_Union[CcsStrategy, _Mapping]] = ..., saps: _Optional[_Union[SapsStrategy, _Mapping]] = ..., cluster_random: _Optional[_Union[ClusterRandomStrategy, _Mapping]] = ..., learnability: _Optional[_Union[LearnabilityStrategy, _Mapping]] = ..., hardness_filter: _Optional[_Union[HardnessFilterStrategy, _Mapping]] = ..., preset: _Optional[_Union[SelectionPreset, str]] = ...) -> None: ...
 
 class RandomStrategy(_message.Message):
     __slots__ = ()
@@ -104,16 +121,18 @@ class LossStrategy(_message.Message):
     def __init__(self) -> None: ...
 
 class CcsStrategy(_message.Message):
-    __slots__ = ("score", "hard_cutoff", "strata", "stratum_edges")
+    __slots__ = ("score", "hard_cutoff", "strata", "stratum_edges", "dynamics_epochs")
     SCORE_FIELD_NUMBER: _ClassVar[int]
     HARD_CUTOFF_FIELD_NUMBER: _ClassVar[int]
     STRATA_FIELD_NUMBER: _ClassVar[int]
     STRATUM_EDGES_FIELD_NUMBER: _ClassVar[int]
+    DYNAMICS_EPOCHS_FIELD_NUMBER: _ClassVar[int]
     score: Score
     hard_cutoff: float
     strata: int
     stratum_edges: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, score: _Optional[_Union[Score, str]] = ..., hard_cutoff: _Optional[float] = ..., strata: _Optional[int] = ..., stratum_edges: _Optional[_Iterable[float]] = ...) -> None: ...
+    dynamics_epochs: int
+    def __init__(self, score: _Optional[_Union[Score, str]] = ..., hard_cutoff: _Optional[float] = ..., strata: _Optional[int] = ..., stratum_edges: _Optional[_Iterable[float]] = ..., dynamics_epochs: _Optional[int] = ...) -> None: ...
 
 class SapsStrategy(_message.Message):
     __slots__ = ("text_view", "pca_components", "clusters", "boundary_fraction", "allocation")
@@ -140,18 +159,28 @@ class ClusterRandomStrategy(_message.Message):
     def __init__(self, text_view: _Optional[_Union[TextView, str]] = ..., pca_components: _Optional[int] = ..., clusters: _Optional[int] = ...) -> None: ...
 
 class LearnabilityStrategy(_message.Message):
-    __slots__ = ("low", "high")
+    __slots__ = ("low", "high", "then", "draws", "max_new_tokens", "failing_from")
     LOW_FIELD_NUMBER: _ClassVar[int]
     HIGH_FIELD_NUMBER: _ClassVar[int]
+    THEN_FIELD_NUMBER: _ClassVar[int]
+    DRAWS_FIELD_NUMBER: _ClassVar[int]
+    MAX_NEW_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    FAILING_FROM_FIELD_NUMBER: _ClassVar[int]
     low: float
     high: float
-    def __init__(self, low: _Optional[float] = ..., high: _Optional[float] = ...) -> None: ...
+    then: SelectionStrategy
+    draws: int
+    max_new_tokens: int
+    failing_from: float
+    def __init__(self, low: _Optional[float] = ..., high: _Optional[float] = ..., then: _Optional[_Union[SelectionStrategy, _Mapping]] = ..., draws: _Optional[int] = ..., max_new_tokens: _Optional[int] = ..., failing_from: _Optional[float] = ...) -> None: ...
 
 class HardnessFilterStrategy(_message.Message):
-    __slots__ = ("max_hardness",)
+    __slots__ = ("max_hardness", "then")
     MAX_HARDNESS_FIELD_NUMBER: _ClassVar[int]
+    THEN_FIELD_NUMBER: _ClassVar[int]
     max_hardness: float
-    def __init__(self, max_hardness: _Optional[float] = ...) -> None: ...
+    then: SelectionStrategy
+    def __init__(self, max_hardness: _Optional[float] = ..., then: _Optional[_Union[SelectionStrategy, _Mapping]] = ...) -> None: ...
 
 class AutoSearch(_message.Message):
     __slots__ = ("strategies", "fractions")
@@ -182,34 +211,40 @@ class EmbedStep(_message.Message):
     def __init__(self, pool_digest: _Optional[str] = ..., encoder_digest: _Optional[str] = ..., text_view: _Optional[_Union[TextView, str]] = ...) -> None: ...
 
 class ScoreStep(_message.Message):
-    __slots__ = ("pool_digest", "model_digest", "score", "method", "seed")
+    __slots__ = ("pool_digest", "model_digest", "score", "method", "seed", "chosen_embeddings_digest", "rejected_embeddings_digest")
     POOL_DIGEST_FIELD_NUMBER: _ClassVar[int]
     MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
     SCORE_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    CHOSEN_EMBEDDINGS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    REJECTED_EMBEDDINGS_DIGEST_FIELD_NUMBER: _ClassVar[int]
     pool_digest: str
     model_digest: str
     score: Score
     method: _trainer_pb2.RepairMethod
     seed: int
-    def __init__(self, pool_digest: _Optional[str] = ..., model_digest: _Optional[str] = ..., score: _Optional[_Union[Score, str]] = ..., method: _Optional[_Union[_trainer_pb2.RepairMethod, _Mapping]] = ..., seed: _Optional[int] = ...) -> None: ...
+    chosen_embeddings_digest: str
+    rejected_embeddings_digest: str
+    def __init__(self, pool_digest: _Optional[str] = ..., model_digest: _Optional[str] = ..., score: _Optional[_Union[Score, str]] = ..., method: _Optional[_Union[_trainer_pb2.RepairMethod, _Mapping]] = ..., seed: _Optional[int] = ..., chosen_embeddings_digest: _Optional[str] = ..., rejected_embeddings_digest: _Optional[str] = ...) -> None: ...
 
 class SelectStep(_message.Message):
-    __slots__ = ("pool_digest", "strategy", "budget", "seed", "embeddings_digest", "scores_digest")
+    __slots__ = ("pool_digest", "strategy", "budget", "seed", "embeddings_digest", "scores_digest", "filter_scores_digests")
     POOL_DIGEST_FIELD_NUMBER: _ClassVar[int]
     STRATEGY_FIELD_NUMBER: _ClassVar[int]
     BUDGET_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
     EMBEDDINGS_DIGEST_FIELD_NUMBER: _ClassVar[int]
     SCORES_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    FILTER_SCORES_DIGESTS_FIELD_NUMBER: _ClassVar[int]
     pool_digest: str
     strategy: SelectionStrategy
     budget: _types_pb2.Budget
     seed: int
     embeddings_digest: str
     scores_digest: str
-    def __init__(self, pool_digest: _Optional[str] = ..., strategy: _Optional[_Union[SelectionStrategy, _Mapping]] = ..., budget: _Optional[_Union[_types_pb2.Budget, _Mapping]] = ..., seed: _Optional[int] = ..., embeddings_digest: _Optional[str] = ..., scores_digest: _Optional[str] = ...) -> None: ...
+    filter_scores_digests: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, pool_digest: _Optional[str] = ..., strategy: _Optional[_Union[SelectionStrategy, _Mapping]] = ..., budget: _Optional[_Union[_types_pb2.Budget, _Mapping]] = ..., seed: _Optional[int] = ..., embeddings_digest: _Optional[str] = ..., scores_digest: _Optional[str] = ..., filter_scores_digests: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ImportDatasetRequest(_message.Message):
     __slots__ = ("step",)

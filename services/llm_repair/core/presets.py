@@ -1,0 +1,46 @@
+"""Presets: the constants of the study's release, by name.
+
+Source: replication package of arXiv 2510.20428, RitaLi1005/SAPS at d2b37d8. What the release does differently in code,
+not in constants, is listed in the docstring of each strategy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Final
+
+from llm_repair.core.errors import FieldViolation, InvalidFields
+from llm_repair.core.selection import (
+    Allocation,
+    CcsStrategy,
+    FilterStrategy,
+    KCenterStrategy,
+    SapsStrategy,
+    Score,
+    SelectionPreset,
+    SelectionStrategy,
+    Strategy,
+)
+
+_PAPER: Final[dict[type[Strategy], Strategy]] = {
+    KCenterStrategy: KCenterStrategy(pca_components=50),
+    SapsStrategy: SapsStrategy(pca_components=50, clusters=10, boundary_fraction=1.0, allocation=Allocation.EQUAL),
+    CcsStrategy: CcsStrategy(score=Score.TOXICITY, hard_cutoff=0.0, stratum_edges=(0.02, 0.03, 0.04, 0.05)),
+}
+"""Strategies without an entry have no constants."""
+
+
+def resolved(choice: SelectionStrategy) -> SelectionStrategy:
+    """Returns the choice with the parameters its preset stands for, written out.
+
+    Raises:
+      InvalidFields: parameters were given beside the PAPER preset.
+    """
+    kind, by_paper = choice.kind, choice.preset is SelectionPreset.PAPER
+    if isinstance(kind, FilterStrategy):
+        if by_paper:
+            raise InvalidFields([FieldViolation("preset", "the study has no filters; it belongs inside")])
+        return SelectionStrategy(dataclasses.replace(kind, then=resolved(kind.then)))
+    if by_paper and kind != type(kind)():
+        raise InvalidFields([FieldViolation("preset", "PAPER fixes all parameters, so none may be given beside it")])
+    return SelectionStrategy(_PAPER.get(type(kind), kind) if by_paper else kind)
