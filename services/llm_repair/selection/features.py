@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from llm_repair.core.errors import FeaturesInvalid
+from llm_repair.selection.shards import LocalShards, Shards
 
 FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
 
@@ -26,8 +27,10 @@ class Features:
     ids: Sequence[str]
     embeddings: FloatArray | None = None
     """(n, d), float32, possibly memory-mapped."""
-    scores: FloatArray | None = None
-    """(n,), larger is harder."""
+    hardness: FloatArray | None = None
+    """(n,), scores turned so that larger is harder."""
+    shards: Shards = LocalShards()
+    """Where heavy parts are mapped."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -41,6 +44,16 @@ class Features:
         if self.embeddings is None:
             raise FeaturesInvalid("this strategy ranks by embeddings and none were given", field="embeddings_digest")
         return self.embeddings
+
+    def required_hardness(self) -> FloatArray:
+        """Returns the hardness of each sample.
+
+        Raises:
+          FeaturesInvalid: the selection was asked for without a scores artifact.
+        """
+        if self.hardness is None:
+            raise FeaturesInvalid("this strategy ranks by scores and none were given", field="scores_digest")
+        return self.hardness
 
 
 def load_embeddings(folder: Path, ids: Sequence[str], *, pool_digest: str) -> FloatArray:
