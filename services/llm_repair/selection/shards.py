@@ -7,6 +7,7 @@ one shard, two or seven give the same result to the bit.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -42,4 +43,4 @@ class LocalShards:
 def spans(atoms: int, shards: int) -> list[range]:
     """Cuts atoms 0 to `atoms` - 1 into at most `shards` runs whose lengths differ by at most one; none is empty."""
     bounds = [atoms * number // shards for number in range(shards + 1)]
-    return [range(start, end) for start, end in zip(bounds, bounds[1:], strict=False) if start < end]
+    return [range(start, end) for start, end in itertools.pairwise(bounds) if start < end]

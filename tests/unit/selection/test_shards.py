@@ -17,4 +17,4 @@ def test_spans_hold_every_atom_once_in_order_and_are_even(atoms: int, shards: in
 def test_mapped_shards_come_back_in_the_order_of_their_atoms(shards: int) -> None:
     parts = LocalShards(shards).map(list, 20)
 
-    assert sum(parts, []) == list(range(20))
+    assert [atom for part in parts for atom in part] == list(range(20))
