@@ -3,7 +3,8 @@
 """`selection.saps`: the whole ranking, against the study's released path in scikit-learn.
 
 That is PCA to 50, mini-batch k-means, sort by distance. The limit is the arithmetic that exact PCA and one assignment
-need, at this process's fp32 matrix product. `value_agrees`: the mean squared distance to the own centroid is not larger.
+need, at this process's fp32 matrix product. `value_agrees`: the mean squared distance to the own centroid is not
+larger.
 """
 
 from __future__ import annotations
