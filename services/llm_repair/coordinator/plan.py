@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from llm_repair.core import steps
 from llm_repair.core.evaluation import Judge, ProfanityJudge, StrictProtocol
 from llm_repair.core.execution import StepResult
+from llm_repair.core.presets import resolved_method
 from llm_repair.core.references import DatasetKind, DatasetRef, ModelRef, ModelRole
 from llm_repair.core.registry import JUDGES, name_of
 from llm_repair.core.repair import DaptMethod, RepairMethod
@@ -324,13 +325,14 @@ def _filter_scores(choice: SelectionStrategy) -> list[Score]:
 
 
 def _arm(graph: _Graph, spec: RepairSpec, arm: str) -> None:
+    assert spec.method is not None
     graph.add(
         f"repair{arm}",
         steps.RepairStep,
         model_digest=graph.output("import.model", "model"),
         pool_digest=pool_digest(spec, graph.results),
         selection_digest=graph.output(f"select{arm}", "selection"),
-        method=spec.method,
+        method=resolved_method(spec.method),
         seed=spec.seed,
     )
     _evaluate(graph, spec, evaluated_as(arm), graph.output(f"repair{arm}", "model"))

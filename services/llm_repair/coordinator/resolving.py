@@ -5,9 +5,10 @@ From then on only digests travel, so a changed file or a moved branch is a new s
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Final
 
 from llm_repair.artifacts.catalogue import PROFANITY_CHECK_FILES
@@ -15,11 +16,11 @@ from llm_repair.artifacts.references import ReferenceResolver
 from llm_repair.coordinator.row_checks import row_violations
 from llm_repair.core.errors import Code, FieldViolation, InvalidFields, NotCarriedOut, RepairError
 from llm_repair.core.evaluation import DetoxifyJudge, HatesonarJudge, Judge, ProfanityJudge
-from llm_repair.core.presets import resolved
+from llm_repair.core.presets import resolved, resolved_method
 from llm_repair.core.references import DatasetRef, ModelRef
 from llm_repair.core.registry import JUDGES, METHODS, PROTOCOLS, STRATEGIES, check_carried_out, name_of
 from llm_repair.core.repairs import PoolRows, RepairSpec
-from llm_repair.core.selection import AutoSearch, SelectionStrategy
+from llm_repair.core.selection import AutoSearch
 
 _HATESONAR: Final = "pypi:hatesonar==0.1.0/hatesonar/model/model.onnx"
 
@@ -44,11 +45,14 @@ def resolve(spec: RepairSpec, resolver: ReferenceResolver) -> ResolvedSpec:
     if isinstance(spec.selection, AutoSearch):
         raise NotCarriedOut("searching over strategies and fractions is not carried out yet", what="auto")
     assert spec.selection is not None
-    choice = _choice(spec.selection)
+    with _under("spec.strategy"):
+        choice = resolved(spec.selection)
     for part in (*choice.filters, choice.ranking):
         check_carried_out(STRATEGIES, part)
     if spec.method:
         check_carried_out(METHODS, spec.method.objective)
+        with _under("spec.method"):
+            resolved_method(spec.method)  # written out where it is used: a score may go by what was not given
     check_carried_out(PROTOCOLS, spec.evaluation.protocol.kind)
     spec = dataclasses.replace(
         spec,
@@ -76,12 +80,13 @@ def resolve(spec: RepairSpec, resolver: ReferenceResolver) -> ResolvedSpec:
     return ResolvedSpec(spec, digests)
 
 
-def _choice(selection: SelectionStrategy) -> SelectionStrategy:
-    """Returns the choice with its preset written out, so that a key holds values and not names."""
+@contextlib.contextmanager
+def _under(field: str) -> Generator[None]:
+    """Names violations by their path in the request."""
     try:
-        return resolved(selection)
+        yield
     except InvalidFields as error:
-        raise InvalidFields(violation.under("spec.strategy") for violation in error.violations) from error
+        raise InvalidFields(violation.under(field) for violation in error.violations) from error
 
 
 def _gate_violations(spec: RepairSpec) -> Iterator[FieldViolation]:

@@ -10,6 +10,7 @@ import dataclasses
 from typing import Final
 
 from llm_repair.core.errors import FieldViolation, InvalidFields
+from llm_repair.core.repair import FullParameters, Optimizer, RepairMethod, RepairPreset
 from llm_repair.core.selection import (
     Allocation,
     CcsStrategy,
@@ -44,3 +45,35 @@ def resolved(choice: SelectionStrategy) -> SelectionStrategy:
     if by_paper and kind != type(kind)():
         raise InvalidFields([FieldViolation("preset", "PAPER fixes all parameters, so none may be given beside it")])
     return SelectionStrategy(_PAPER.get(type(kind), kind) if by_paper else kind)
+
+
+def resolved_method(method: RepairMethod) -> RepairMethod:
+    """Returns the method with its preset and the defaults that depend on the objective written out.
+
+    The release trains all parameters by RMSprop: rate 5e-5 after 150 warm-up steps, batch 4, clip 0.5, one epoch,
+    prompts learnt too, a validation every 40 samples, patience 30. We differ: the number of validation samples is a
+    share, since 64 of a small budget would be most of it.
+
+    Raises:
+      InvalidFields: anything but the objective was given beside the PAPER preset.
+    """
+    if method.preset is RepairPreset.PAPER:
+        if method != RepairMethod(method.objective, preset=RepairPreset.PAPER):
+            raise InvalidFields([FieldViolation("preset", "PAPER fixes all settings but the objective")])
+        return RepairMethod(
+            method.objective,
+            trainable=FullParameters(),
+            optimizer=Optimizer.RMSPROP,
+            learning_rate=5e-5,
+            epochs=1,
+            batch_samples=4,
+            warmup_share=0.0,
+            warmup_steps=150,
+            final_rate_share=1.0,
+            clip_norm=0.5,
+            max_tokens=1024,
+            prompt_in_loss=True,
+            validate_every_samples=40,
+            patience=30,
+        )
+    return dataclasses.replace(method, trainable=method.trained, learning_rate=method.peak_rate)

@@ -17,6 +17,14 @@ from llm_repair.core.fields import FieldChecks
 class DaptMethod:
     """Domain-adaptive pre-training: negative log-likelihood of the chosen continuations."""
 
+    reweighting_temperature: float | None = None
+    """Samples with a larger loss weigh more: softmax(loss per token / temperature) over a batch, in nats; None for
+    equal weights."""
+
+    def __post_init__(self) -> None:
+        with FieldChecks() as check:
+            check.within("reweighting_temperature", self.reweighting_temperature, low=0, low_open=True)
+
 
 @dataclass(frozen=True)
 class DaptKlMethod:
@@ -74,13 +82,19 @@ class IrepairKlMethod:
 
 @dataclass(frozen=True)
 class ExmateMethod:
-    """Rewards good and penalises bad continuations without a reference model."""
+    """Rewards good and penalises bad continuations without a reference model (ExMATE, arXiv 2408.16751)."""
 
     penalty_weight: float = 0.1
+    dpo_weight: float = 0.0
+    """Of a DPO term beside it; above 0 the reference model is needed."""
+    beta: float = 0.1
+    """β of the DPO term."""
 
     def __post_init__(self) -> None:
         with FieldChecks() as check:
             check.within("penalty_weight", self.penalty_weight, low=0)
+            check.within("dpo_weight", self.dpo_weight, low=0)
+            check.within("beta", self.beta, low=0, low_open=True)
 
 
 @dataclass(frozen=True)
@@ -88,10 +102,16 @@ class KtoMethod:
     """Kahneman-Tversky optimisation for unpaired labels (Ethayarajh et al., ICML 2024)."""
 
     beta: float = 0.1
+    desirable_weight: float = 1.0
+    """λ_D, of wanted continuations."""
+    undesirable_weight: float = 1.0
+    """λ_U, of unwanted continuations."""
 
     def __post_init__(self) -> None:
         with FieldChecks() as check:
             check.within("beta", self.beta, low=0, low_open=True)
+            check.within("desirable_weight", self.desirable_weight, low=0, low_open=True)
+            check.within("undesirable_weight", self.undesirable_weight, low=0, low_open=True)
 
 
 Method: TypeAlias = DaptMethod | DaptKlMethod | DpoMethod | IrepairMethod | IrepairKlMethod | ExmateMethod | KtoMethod
@@ -99,20 +119,37 @@ Method: TypeAlias = DaptMethod | DaptKlMethod | DpoMethod | IrepairMethod | Irep
 PAIRED_METHODS = (DpoMethod, IrepairMethod, IrepairKlMethod, ExmateMethod)
 """Methods that need `rejected` in every row."""
 
+KL_METHODS = (DaptKlMethod, IrepairKlMethod)
+"""Methods with a KL term, which is taken on utility texts."""
+
+BLOCK_METHODS = (IrepairMethod, IrepairKlMethod)
+"""Methods that choose one block a step."""
+
 
 @dataclass(frozen=True)
 class FullParameters:
-    """Trains whole weights."""
+    """Trains whole weights: all parameters, unless some layers are named in one of three ways."""
 
     top_layers: int = 0
-    """Only the last so many transformer layers; 0 for all parameters.
-
-    The top third gave the best price of effect against perplexity and time on SmolLM2-135M.
-    """
+    """Only the last so many transformer layers; 0 for no such limit."""
+    layers: tuple[int, ...] = ()
+    """Only these transformer layers, counted from 0 at the input."""
+    top_share: float | None = None
+    """Only this share of the transformer layers, the last ones, rounded, at least one; (0, 1]."""
 
     def __post_init__(self) -> None:
         with FieldChecks() as check:
             check.within("top_layers", self.top_layers, low=0)
+            check.within("top_share", self.top_share, low=0, high=1, low_open=True)
+            check.that("layers", all(layer >= 0 for layer in self.layers), "must not be negative")
+            check.that("layers", len(set(self.layers)) == len(self.layers), "must differ")
+            ways = [self.top_layers > 0, bool(self.layers), self.top_share is not None]
+            check.that("top_layers", sum(ways) <= 1, "give one of top_layers, layers and top_share")
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether all parameters are trained."""
+        return not (self.top_layers or self.layers or self.top_share)
 
 
 @dataclass(frozen=True)
@@ -148,15 +185,47 @@ class Precision(enum.Enum):
     """bf16 autocast."""
 
 
+class RepairPreset(enum.Enum):
+    """Named training settings; see `core.presets`."""
+
+    DEFAULT = 1
+    """Those given, and the defaults for the others."""
+    PAPER = 2
+    """The constants of the release of arXiv 2510.20428; only the objective may be given beside it."""
+
+
+class Sharding(enum.Enum):
+    """How the weights are spread over ranks."""
+
+    DDP = 1
+    """Every rank holds all weights (DistributedDataParallel)."""
+    FSDP = 2
+    """Every rank holds a part of them (FSDP2)."""
+
+
+@dataclass(frozen=True)
+class Parallelism:
+    """Training on several devices; the global batch stays the same, results agree within rounding."""
+
+    ranks: int = 1
+    """Processes, one a device."""
+    sharding: Sharding = Sharding.DDP
+
+    def __post_init__(self) -> None:
+        with FieldChecks() as check:
+            check.within("ranks", self.ranks, low=1, high=1024)
+
+
 @dataclass(frozen=True)
 class RepairMethod:
     """A repair method with everything that decides its result."""
 
     objective: Method
-    trainable: Trainable = FullParameters()
+    trainable: Trainable | None = None
+    """None for the default of the objective; see `trained`."""
     optimizer: Optimizer = Optimizer.ADAMW
-    learning_rate: float = 3e-5
-    """Peak rate; (0, 1]. LoRA needs about ten times that of full parameters."""
+    learning_rate: float | None = None
+    """Peak rate; (0, 1]. None for the default of what is trained; see `peak_rate`."""
     weight_decay: float = 0.0
     epochs: int = 2
     batch_samples: int = 8
@@ -180,6 +249,45 @@ class RepairMethod:
     """Stops after so many validations without improvement; 0 never."""
     checkpoint_every_steps: int = 10
     """Optimizer steps between resumable checkpoints."""
+    preset: RepairPreset = RepairPreset.DEFAULT
+    warmup_steps: int | None = None
+    """Optimizer steps with a linearly rising rate; replaces `warmup_share`."""
+    validate_every_samples: int | None = None
+    """Training samples between validations; replaces `validations`."""
+    gradient_checkpointing: bool = False
+    """Recomputes activations in the backward pass: a third more time for a fraction of the memory."""
+    explosion_ratio: float = 1000.0
+    """A gradient norm above so many times `clip_norm` is an explosion."""
+    explosion_steps: int = 5
+    """So many optimizer steps with one in a row end the training."""
+    utility_texts: int = 256
+    """Texts on which a KL term is taken, where they are generated."""
+    utility_tokens: int = 64
+    """Tokens of each."""
+    parallelism: Parallelism = Parallelism()
+
+    @property
+    def trained(self) -> Trainable:
+        """What may change: the top third of the layers if not given, for IREPAIR all of them.
+
+        The top third gave the best price of effect against perplexity and time on SmolLM2-135M.
+        """
+        if self.trainable is not None:
+            return self.trainable
+        return FullParameters() if isinstance(self.objective, BLOCK_METHODS) else FullParameters(top_share=1 / 3)
+
+    @property
+    def peak_rate(self) -> float:
+        """The peak learning rate: the fewer weights change, the faster they may."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        match self.trained:
+            case LoraParameters():
+                return 2e-4
+            case FullParameters(is_everything=True):
+                return 3e-5
+            case FullParameters():
+                return 8e-5
 
     def __post_init__(self) -> None:
         with FieldChecks() as check:
@@ -195,7 +303,13 @@ class RepairMethod:
             check.within("validations", self.validations, low=1)
             check.within("patience", self.patience, low=0)
             check.within("checkpoint_every_steps", self.checkpoint_every_steps, low=1)
-            block = isinstance(self.objective, IrepairMethod | IrepairKlMethod)
+            check.within("warmup_steps", self.warmup_steps, low=0)
+            check.within("validate_every_samples", self.validate_every_samples, low=1)
+            check.within("explosion_ratio", self.explosion_ratio, low=1, low_open=True)
+            check.within("explosion_steps", self.explosion_steps, low=1)
+            check.within("utility_texts", self.utility_texts, low=1, high=1 << 20)
+            check.within("utility_tokens", self.utility_tokens, low=1, high=4096)
+            block = isinstance(self.objective, BLOCK_METHODS)
             check.that(
                 "trainable",
                 not (block and isinstance(self.trainable, LoraParameters)),

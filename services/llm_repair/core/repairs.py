@@ -79,6 +79,8 @@ class RepairSpec:
     goal: RepairGoal = RepairGoal.REPAIR
     proxy: ModelRef | None = None
     """The model that scores samples; the model itself if not given."""
+    utility: DatasetRef | None = None
+    """Texts on which a KL term is taken; the model's own samples if not given."""
 
     def __post_init__(self) -> None:
         with FieldChecks() as check:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Final
 
+from llm_repair.core.presets import resolved_method
 from llm_repair.core.repair import DaptMethod, DpoMethod, FullParameters, LoraParameters, RepairMethod
 from llm_repair.core.selection import Score
 
@@ -29,12 +30,17 @@ def scored_method(method: RepairMethod, score: Score, *, dynamics_epochs: int) -
     """
     if score in DYNAMICS_SCORES:
         return dataclasses.replace(
-            method, objective=DaptMethod(), epochs=dynamics_epochs, validation_share=0.0, validations=1, patience=0
+            resolved_method(method),
+            objective=DaptMethod(),
+            epochs=dynamics_epochs,
+            validation_share=0.0,
+            validations=1,
+            patience=0,
         )
     by_gradient = score is Score.GRAND
     return RepairMethod(
         DpoMethod() if by_gradient and isinstance(method.objective, DpoMethod) else DaptMethod(),
-        trainable=method.trainable if by_gradient else FullParameters(),
+        trainable=(method.trainable if by_gradient else None) or FullParameters(),
         precision=method.precision,
         max_tokens=method.max_tokens,
         prompt_in_loss=method.prompt_in_loss,

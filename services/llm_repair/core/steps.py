@@ -71,6 +71,22 @@ class BuildPoolStep:
 
 
 @dataclass(frozen=True)
+class SampleTextsStep:
+    """Samples texts from the start of a text on, as a picture of what the model says by itself."""
+
+    kind: ClassVar[str] = "sample_texts"
+    version: ClassVar[int] = 1
+
+    model_digest: str
+    engine: Engine
+    texts: int
+    max_new_tokens: int
+    top_p: float
+    temperature: float
+    seed: int
+
+
+@dataclass(frozen=True)
 class OwnSamples:
     """The model's own samples on the prompts of a pool."""
 
@@ -162,6 +178,8 @@ class RepairStep:
     selection_digest: str
     method: RepairMethod
     seed: int
+    utility_digest: str = ""
+    """Texts for the KL term; empty unless the method has one."""
 
 
 @dataclass(frozen=True)
@@ -233,6 +251,7 @@ Step: TypeAlias = (
     ImportModelStep
     | ImportDatasetStep
     | BuildPoolStep
+    | SampleTextsStep
     | JudgePoolStep
     | EmbedStep
     | ScoreStep

@@ -12,6 +12,7 @@ from llm_repair.v1 import evaluation_pb2_grpc as grpc_pb
 # Imported in worker processes only.
 STEP_CODE: Final = {
     "build_pool": "llm_repair.evaluation.build_pool:run",
+    "sample_texts": "llm_repair.evaluation.sample_texts:run",
     "judge_pool": "llm_repair.evaluation.judge_pool:run",
     "evaluate": "llm_repair.evaluation.evaluate:run",
     "compare": "llm_repair.evaluation.compare:run",

@@ -20,6 +20,12 @@ class EvaluationServicer(grpc_pb.EvaluationServiceServicer):
         async for event in self._executions.execute(wire.build_pool_step(request)):
             yield pb.BuildPoolResponse(event=event)
 
+    async def SampleTexts(
+        self, request: pb.SampleTextsRequest, context: object
+    ) -> AsyncIterator[pb.SampleTextsResponse]:
+        async for event in self._executions.execute(wire.sample_texts_step(request)):
+            yield pb.SampleTextsResponse(event=event)
+
     async def JudgePool(self, request: pb.JudgePoolRequest, context: object) -> AsyncIterator[pb.JudgePoolResponse]:
         async for event in self._executions.execute(wire.judge_pool_step(request)):
             yield pb.JudgePoolResponse(event=event)

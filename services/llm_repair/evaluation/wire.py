@@ -6,7 +6,7 @@ version does not do yet.
 
 from __future__ import annotations
 
-from llm_repair.core.steps import BuildPoolStep, CompareStep, EvaluateStep, JudgePoolStep, ReportStep
+from llm_repair.core.steps import BuildPoolStep, CompareStep, EvaluateStep, JudgePoolStep, ReportStep, SampleTextsStep
 from llm_repair.rpc.codec import decode
 from llm_repair.v1 import evaluation_pb2 as pb
 
@@ -14,6 +14,11 @@ from llm_repair.v1 import evaluation_pb2 as pb
 def build_pool_step(request: pb.BuildPoolRequest) -> BuildPoolStep:
     """Returns the step that is asked for."""
     return decode(request.step, BuildPoolStep)
+
+
+def sample_texts_step(request: pb.SampleTextsRequest) -> SampleTextsStep:
+    """Returns the step that is asked for."""
+    return decode(request.step, SampleTextsStep)
 
 
 def judge_pool_step(request: pb.JudgePoolRequest) -> JudgePoolStep:

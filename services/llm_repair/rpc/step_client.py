@@ -72,6 +72,7 @@ _CALLS: Final[dict[str, _Call]] = {
     "repair": _Call("trainer", "Repair", trainer_pb2.RepairRequest),
     "publish": _Call("trainer", "Publish", trainer_pb2.PublishRequest),
     "build_pool": _Call("evaluation", "BuildPool", evaluation_pb2.BuildPoolRequest),
+    "sample_texts": _Call("evaluation", "SampleTexts", evaluation_pb2.SampleTextsRequest),
     "judge_pool": _Call("evaluation", "JudgePool", evaluation_pb2.JudgePoolRequest),
     "evaluate": _Call("evaluation", "Evaluate", evaluation_pb2.EvaluateRequest),
     "compare": _Call("evaluation", "Compare", evaluation_pb2.CompareRequest),

@@ -15,6 +15,7 @@ MESSAGES: Final[dict[type[Step], type[Message]]] = {
     steps.ImportModelStep: trainer_pb2.ImportModelStep,
     steps.ImportDatasetStep: selection_pb2.ImportDatasetStep,
     steps.BuildPoolStep: evaluation_pb2.BuildPoolStep,
+    steps.SampleTextsStep: evaluation_pb2.SampleTextsStep,
     steps.JudgePoolStep: evaluation_pb2.JudgePoolStep,
     steps.EmbedStep: selection_pb2.EmbedStep,
     steps.ScoreStep: selection_pb2.ScoreStep,

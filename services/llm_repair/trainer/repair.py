@@ -65,7 +65,7 @@ class _Repair:
     def of(self, model: PreTrainedModel, samples: Sequence[TokenisedSample], objective: Objective) -> StepOutput:
         """Trains, saves and accounts."""
         step = self.step
-        target = make_trainable(model, step.method.trainable, seed=step.seed)
+        target = make_trainable(model, step.method.trained, seed=step.seed)
         trained_parameters = sum(parameter.numel() for parameter in target.parameters.values())
         held_out = hold_out([sample.id for sample in samples], share=step.method.validation_share)
         training = TrainingRun(

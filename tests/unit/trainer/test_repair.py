@@ -173,7 +173,7 @@ def run_repair(tmp_path: Path) -> Run:
     return run
 
 
-DPO = RepairMethod(DpoMethod(), learning_rate=1e-2, epochs=3, batch_samples=4)
+DPO = RepairMethod(DpoMethod(), FullParameters(), learning_rate=1e-2, epochs=3, batch_samples=4)
 
 
 def weights(store: ArtifactStore, output: StepOutput) -> Mapping[str, bytes]:

@@ -31,10 +31,10 @@ from llm_repair.trainer import repair
 WORDS = ["<end>", "<unk>", "you", "are", "so", "very", "kind", "mean", "good", "bad", "and", "thanks"]
 COMMON = {"learning_rate": 1e-2, "epochs": 3, "batch_samples": 4, "checkpoint_every_steps": 2}
 METHODS = {
-    "dpo": RepairMethod(DpoMethod(), **COMMON),
+    "dpo": RepairMethod(DpoMethod(), FullParameters(), **COMMON),
     "dpo-top": RepairMethod(DpoMethod(), FullParameters(top_layers=1), **COMMON),
     "lora": RepairMethod(DpoMethod(), LoraParameters(rank=2, dropout=0.2), **COMMON),
-    "dapt": RepairMethod(DaptMethod(), optimizer=Optimizer.RMSPROP, **COMMON),
+    "dapt": RepairMethod(DaptMethod(), FullParameters(), optimizer=Optimizer.RMSPROP, **COMMON),
 }
 KILLS = [("dpo", 1), ("dpo", 5), ("dpo", 8), ("dpo-top", 3), ("lora", 5), ("dapt", 5)]
 """Method and the optimizer step after which the process dies; 9 steps, checkpoints after 2, 4, 6 and 8."""

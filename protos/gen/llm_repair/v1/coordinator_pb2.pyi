@@ -105,7 +105,7 @@ class SelfGeneratedPool(_message.Message):
     def __init__(self, prompts: _Optional[_Union[_types_pb2.DatasetRef, _Mapping]] = ..., draws: _Optional[int] = ..., max_new_tokens: _Optional[int] = ..., top_p: _Optional[float] = ..., temperature: _Optional[float] = ..., min_gap: _Optional[float] = ..., min_chosen_tokens: _Optional[int] = ...) -> None: ...
 
 class RepairSpec(_message.Message):
-    __slots__ = ("model", "pool_rows", "self_generated_pool", "budget", "strategy", "auto", "method", "evaluation", "gate", "encoder", "random_control", "seed", "goal", "proxy")
+    __slots__ = ("model", "pool_rows", "self_generated_pool", "budget", "strategy", "auto", "method", "evaluation", "gate", "encoder", "random_control", "seed", "goal", "proxy", "utility")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     POOL_ROWS_FIELD_NUMBER: _ClassVar[int]
     SELF_GENERATED_POOL_FIELD_NUMBER: _ClassVar[int]
@@ -120,6 +120,7 @@ class RepairSpec(_message.Message):
     SEED_FIELD_NUMBER: _ClassVar[int]
     GOAL_FIELD_NUMBER: _ClassVar[int]
     PROXY_FIELD_NUMBER: _ClassVar[int]
+    UTILITY_FIELD_NUMBER: _ClassVar[int]
     model: _types_pb2.ModelRef
     pool_rows: PoolRows
     self_generated_pool: SelfGeneratedPool
@@ -134,7 +135,8 @@ class RepairSpec(_message.Message):
     seed: int
     goal: RepairGoal
     proxy: _types_pb2.ModelRef
-    def __init__(self, model: _Optional[_Union[_types_pb2.ModelRef, _Mapping]] = ..., pool_rows: _Optional[_Union[PoolRows, _Mapping]] = ..., self_generated_pool: _Optional[_Union[SelfGeneratedPool, _Mapping]] = ..., budget: _Optional[_Union[_types_pb2.Budget, _Mapping]] = ..., strategy: _Optional[_Union[_selection_pb2.SelectionStrategy, _Mapping]] = ..., auto: _Optional[_Union[_selection_pb2.AutoSearch, _Mapping]] = ..., method: _Optional[_Union[_trainer_pb2.RepairMethod, _Mapping]] = ..., evaluation: _Optional[_Union[_evaluation_pb2.Evaluation, _Mapping]] = ..., gate: _Optional[_Union[GatePolicy, _Mapping]] = ..., encoder: _Optional[_Union[_types_pb2.ModelRef, _Mapping]] = ..., random_control: _Optional[bool] = ..., seed: _Optional[int] = ..., goal: _Optional[_Union[RepairGoal, str]] = ..., proxy: _Optional[_Union[_types_pb2.ModelRef, _Mapping]] = ...) -> None: ...
+    utility: _types_pb2.DatasetRef
+    def __init__(self, model: _Optional[_Union[_types_pb2.ModelRef, _Mapping]] = ..., pool_rows: _Optional[_Union[PoolRows, _Mapping]] = ..., self_generated_pool: _Optional[_Union[SelfGeneratedPool, _Mapping]] = ..., budget: _Optional[_Union[_types_pb2.Budget, _Mapping]] = ..., strategy: _Optional[_Union[_selection_pb2.SelectionStrategy, _Mapping]] = ..., auto: _Optional[_Union[_selection_pb2.AutoSearch, _Mapping]] = ..., method: _Optional[_Union[_trainer_pb2.RepairMethod, _Mapping]] = ..., evaluation: _Optional[_Union[_evaluation_pb2.Evaluation, _Mapping]] = ..., gate: _Optional[_Union[GatePolicy, _Mapping]] = ..., encoder: _Optional[_Union[_types_pb2.ModelRef, _Mapping]] = ..., random_control: _Optional[bool] = ..., seed: _Optional[int] = ..., goal: _Optional[_Union[RepairGoal, str]] = ..., proxy: _Optional[_Union[_types_pb2.ModelRef, _Mapping]] = ..., utility: _Optional[_Union[_types_pb2.DatasetRef, _Mapping]] = ...) -> None: ...
 
 class AbsoluteRule(_message.Message):
     __slots__ = ("bound",)
@@ -230,7 +232,7 @@ class Step(_message.Message):
     def __init__(self, name: _Optional[str] = ..., kind: _Optional[str] = ..., key: _Optional[str] = ..., state: _Optional[_Union[StepState, str]] = ..., attempts: _Optional[int] = ..., reused: _Optional[bool] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ..., progress: _Optional[_Union[_execution_pb2.ExecutionProgress, _Mapping]] = ..., outputs: _Optional[_Mapping[str, _types_pb2.Artifact]] = ..., summary_json: _Optional[str] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class Repair(_message.Message):
-    __slots__ = ("name", "spec", "state", "verdict", "steps", "error", "model", "weights_digest", "report", "usage", "create_time", "start_time", "end_time")
+    __slots__ = ("name", "spec", "state", "verdict", "steps", "error", "model", "weights_digest", "report", "usage", "partial_model", "create_time", "start_time", "end_time")
     NAME_FIELD_NUMBER: _ClassVar[int]
     SPEC_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -241,6 +243,7 @@ class Repair(_message.Message):
     WEIGHTS_DIGEST_FIELD_NUMBER: _ClassVar[int]
     REPORT_FIELD_NUMBER: _ClassVar[int]
     USAGE_FIELD_NUMBER: _ClassVar[int]
+    PARTIAL_MODEL_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     START_TIME_FIELD_NUMBER: _ClassVar[int]
     END_TIME_FIELD_NUMBER: _ClassVar[int]
@@ -254,10 +257,11 @@ class Repair(_message.Message):
     weights_digest: str
     report: _types_pb2.Artifact
     usage: _types_pb2.Usage
+    partial_model: _types_pb2.Artifact
     create_time: _timestamp_pb2.Timestamp
     start_time: _timestamp_pb2.Timestamp
     end_time: _timestamp_pb2.Timestamp
-    def __init__(self, name: _Optional[str] = ..., spec: _Optional[_Union[RepairSpec, _Mapping]] = ..., state: _Optional[_Union[RepairState, str]] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., error: _Optional[_Union[_types_pb2.Failure, _Mapping]] = ..., model: _Optional[_Union[_types_pb2.Artifact, _Mapping]] = ..., weights_digest: _Optional[str] = ..., report: _Optional[_Union[_types_pb2.Artifact, _Mapping]] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., spec: _Optional[_Union[RepairSpec, _Mapping]] = ..., state: _Optional[_Union[RepairState, str]] = ..., verdict: _Optional[_Union[Verdict, str]] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., error: _Optional[_Union[_types_pb2.Failure, _Mapping]] = ..., model: _Optional[_Union[_types_pb2.Artifact, _Mapping]] = ..., weights_digest: _Optional[str] = ..., report: _Optional[_Union[_types_pb2.Artifact, _Mapping]] = ..., usage: _Optional[_Union[_types_pb2.Usage, _Mapping]] = ..., partial_model: _Optional[_Union[_types_pb2.Artifact, _Mapping]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class CreateRepairRequest(_message.Message):
     __slots__ = ("parent", "spec", "request_id", "validate_only")

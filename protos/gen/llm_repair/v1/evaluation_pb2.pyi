@@ -169,6 +169,24 @@ class BuildPoolStep(_message.Message):
     seed: int
     def __init__(self, model_digest: _Optional[str] = ..., prompts_digest: _Optional[str] = ..., judge: _Optional[_Union[Judge, _Mapping]] = ..., engine: _Optional[_Union[Engine, _Mapping]] = ..., draws: _Optional[int] = ..., max_new_tokens: _Optional[int] = ..., top_p: _Optional[float] = ..., temperature: _Optional[float] = ..., min_gap: _Optional[float] = ..., min_chosen_tokens: _Optional[int] = ..., seed: _Optional[int] = ...) -> None: ...
 
+class SampleTextsStep(_message.Message):
+    __slots__ = ("model_digest", "engine", "texts", "max_new_tokens", "top_p", "temperature", "seed")
+    MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    MAX_NEW_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    TOP_P_FIELD_NUMBER: _ClassVar[int]
+    TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    model_digest: str
+    engine: Engine
+    texts: int
+    max_new_tokens: int
+    top_p: float
+    temperature: float
+    seed: int
+    def __init__(self, model_digest: _Optional[str] = ..., engine: _Optional[_Union[Engine, _Mapping]] = ..., texts: _Optional[int] = ..., max_new_tokens: _Optional[int] = ..., top_p: _Optional[float] = ..., temperature: _Optional[float] = ..., seed: _Optional[int] = ...) -> None: ...
+
 class OwnSamples(_message.Message):
     __slots__ = ("model_digest", "engine", "draws", "max_new_tokens", "top_p", "temperature", "failing_from", "seed")
     MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
@@ -244,6 +262,18 @@ class BuildPoolRequest(_message.Message):
     def __init__(self, step: _Optional[_Union[BuildPoolStep, _Mapping]] = ...) -> None: ...
 
 class BuildPoolResponse(_message.Message):
+    __slots__ = ("event",)
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    event: _execution_pb2.ExecutionEvent
+    def __init__(self, event: _Optional[_Union[_execution_pb2.ExecutionEvent, _Mapping]] = ...) -> None: ...
+
+class SampleTextsRequest(_message.Message):
+    __slots__ = ("step",)
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    step: SampleTextsStep
+    def __init__(self, step: _Optional[_Union[SampleTextsStep, _Mapping]] = ...) -> None: ...
+
+class SampleTextsResponse(_message.Message):
     __slots__ = ("event",)
     EVENT_FIELD_NUMBER: _ClassVar[int]
     event: _execution_pb2.ExecutionEvent

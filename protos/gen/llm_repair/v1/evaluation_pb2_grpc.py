@@ -40,6 +40,11 @@ class EvaluationServiceStub:
                 request_serializer=llm__repair_dot_v1_dot_evaluation__pb2.BuildPoolRequest.SerializeToString,
                 response_deserializer=llm__repair_dot_v1_dot_evaluation__pb2.BuildPoolResponse.FromString,
                 _registered_method=True)
+        self.SampleTexts = channel.unary_stream(
+                '/llm_repair.v1.EvaluationService/SampleTexts',
+                request_serializer=llm__repair_dot_v1_dot_evaluation__pb2.SampleTextsRequest.SerializeToString,
+                response_deserializer=llm__repair_dot_v1_dot_evaluation__pb2.SampleTextsResponse.FromString,
+                _registered_method=True)
         self.JudgePool = channel.unary_stream(
                 '/llm_repair.v1.EvaluationService/JudgePool',
                 request_serializer=llm__repair_dot_v1_dot_evaluation__pb2.JudgePoolRequest.SerializeToString,
@@ -73,6 +78,13 @@ class EvaluationServiceServicer:
 
     def BuildPool(self, request, context):
         """Makes repair pairs from prompts by the model's own samples. Output: `pool`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SampleTexts(self, request, context):
+        """Samples texts from the start of a text on, as a picture of what the model says by itself. Output: `dataset`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,6 +132,11 @@ def add_EvaluationServiceServicer_to_server(servicer, server):
                     servicer.BuildPool,
                     request_deserializer=llm__repair_dot_v1_dot_evaluation__pb2.BuildPoolRequest.FromString,
                     response_serializer=llm__repair_dot_v1_dot_evaluation__pb2.BuildPoolResponse.SerializeToString,
+            ),
+            'SampleTexts': grpc.unary_stream_rpc_method_handler(
+                    servicer.SampleTexts,
+                    request_deserializer=llm__repair_dot_v1_dot_evaluation__pb2.SampleTextsRequest.FromString,
+                    response_serializer=llm__repair_dot_v1_dot_evaluation__pb2.SampleTextsResponse.SerializeToString,
             ),
             'JudgePool': grpc.unary_stream_rpc_method_handler(
                     servicer.JudgePool,
@@ -175,6 +192,33 @@ class EvaluationService:
             '/llm_repair.v1.EvaluationService/BuildPool',
             llm__repair_dot_v1_dot_evaluation__pb2.BuildPoolRequest.SerializeToString,
             llm__repair_dot_v1_dot_evaluation__pb2.BuildPoolResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SampleTexts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/llm_repair.v1.EvaluationService/SampleTexts',
+            llm__repair_dot_v1_dot_evaluation__pb2.SampleTextsRequest.SerializeToString,
+            llm__repair_dot_v1_dot_evaluation__pb2.SampleTextsResponse.FromString,
             options,
             channel_credentials,
             insecure,

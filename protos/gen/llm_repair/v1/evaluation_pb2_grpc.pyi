@@ -35,6 +35,8 @@ class EvaluationServiceStub:
     def __new__(cls, channel: _aio.Channel) -> EvaluationServiceAsyncStub: ...
     BuildPool: _grpc.UnaryStreamMultiCallable[_evaluation_pb2.BuildPoolRequest, _evaluation_pb2.BuildPoolResponse]
     """Makes repair pairs from prompts by the model's own samples. Output: `pool`."""
+    SampleTexts: _grpc.UnaryStreamMultiCallable[_evaluation_pb2.SampleTextsRequest, _evaluation_pb2.SampleTextsResponse]
+    """Samples texts from the start of a text on, as a picture of what the model says by itself. Output: `dataset`."""
     JudgePool: _grpc.UnaryStreamMultiCallable[_evaluation_pb2.JudgePoolRequest, _evaluation_pb2.JudgePoolResponse]
     """Scores pool rows by a judge: their own text, or the model's samples on their prompts. Output: `scores`."""
     Evaluate: _grpc.UnaryStreamMultiCallable[_evaluation_pb2.EvaluateRequest, _evaluation_pb2.EvaluateResponse]
@@ -53,6 +55,8 @@ class EvaluationServiceAsyncStub(EvaluationServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     BuildPool: _aio.UnaryStreamMultiCallable[_evaluation_pb2.BuildPoolRequest, _evaluation_pb2.BuildPoolResponse]  # type: ignore[assignment]
     """Makes repair pairs from prompts by the model's own samples. Output: `pool`."""
+    SampleTexts: _aio.UnaryStreamMultiCallable[_evaluation_pb2.SampleTextsRequest, _evaluation_pb2.SampleTextsResponse]  # type: ignore[assignment]
+    """Samples texts from the start of a text on, as a picture of what the model says by itself. Output: `dataset`."""
     JudgePool: _aio.UnaryStreamMultiCallable[_evaluation_pb2.JudgePoolRequest, _evaluation_pb2.JudgePoolResponse]  # type: ignore[assignment]
     """Scores pool rows by a judge: their own text, or the model's samples on their prompts. Output: `scores`."""
     Evaluate: _aio.UnaryStreamMultiCallable[_evaluation_pb2.EvaluateRequest, _evaluation_pb2.EvaluateResponse]  # type: ignore[assignment]
@@ -74,6 +78,14 @@ class EvaluationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_evaluation_pb2.BuildPoolResponse], _abc.AsyncIterator[_evaluation_pb2.BuildPoolResponse]]:
         """Makes repair pairs from prompts by the model's own samples. Output: `pool`."""
+
+    @_abc_1.abstractmethod
+    def SampleTexts(
+        self,
+        request: _evaluation_pb2.SampleTextsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_evaluation_pb2.SampleTextsResponse], _abc.AsyncIterator[_evaluation_pb2.SampleTextsResponse]]:
+        """Samples texts from the start of a text on, as a picture of what the model says by itself. Output: `dataset`."""
 
     @_abc_1.abstractmethod
     def JudgePool(

@@ -1,12 +1,25 @@
 from llm_repair.v1 import execution_pb2 as _execution_pb2
 from llm_repair.v1 import types_pb2 as _types_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from collections.abc import Mapping as _Mapping
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class RepairPreset(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    REPAIR_PRESET_UNSPECIFIED: _ClassVar[RepairPreset]
+    REPAIR_PRESET_DEFAULT: _ClassVar[RepairPreset]
+    REPAIR_PRESET_PAPER: _ClassVar[RepairPreset]
+
+class Sharding(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    SHARDING_UNSPECIFIED: _ClassVar[Sharding]
+    SHARDING_DDP: _ClassVar[Sharding]
+    SHARDING_FSDP: _ClassVar[Sharding]
 
 class Optimizer(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -19,6 +32,12 @@ class Precision(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     PRECISION_UNSPECIFIED: _ClassVar[Precision]
     PRECISION_FLOAT32: _ClassVar[Precision]
     PRECISION_BFLOAT16: _ClassVar[Precision]
+REPAIR_PRESET_UNSPECIFIED: RepairPreset
+REPAIR_PRESET_DEFAULT: RepairPreset
+REPAIR_PRESET_PAPER: RepairPreset
+SHARDING_UNSPECIFIED: Sharding
+SHARDING_DDP: Sharding
+SHARDING_FSDP: Sharding
 OPTIMIZER_UNSPECIFIED: Optimizer
 OPTIMIZER_ADAMW: Optimizer
 OPTIMIZER_RMSPROP: Optimizer
@@ -27,8 +46,10 @@ PRECISION_FLOAT32: Precision
 PRECISION_BFLOAT16: Precision
 
 class DaptMethod(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("reweighting_temperature",)
+    REWEIGHTING_TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
+    reweighting_temperature: float
+    def __init__(self, reweighting_temperature: _Optional[float] = ...) -> None: ...
 
 class DaptKlMethod(_message.Message):
     __slots__ = ("nll_weight", "kl_weight")
@@ -61,22 +82,42 @@ class IrepairKlMethod(_message.Message):
     def __init__(self, nll_weight: _Optional[float] = ..., kl_weight: _Optional[float] = ...) -> None: ...
 
 class ExmateMethod(_message.Message):
-    __slots__ = ("penalty_weight",)
+    __slots__ = ("penalty_weight", "dpo_weight", "beta")
     PENALTY_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    DPO_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    BETA_FIELD_NUMBER: _ClassVar[int]
     penalty_weight: float
-    def __init__(self, penalty_weight: _Optional[float] = ...) -> None: ...
+    dpo_weight: float
+    beta: float
+    def __init__(self, penalty_weight: _Optional[float] = ..., dpo_weight: _Optional[float] = ..., beta: _Optional[float] = ...) -> None: ...
 
 class KtoMethod(_message.Message):
-    __slots__ = ("beta",)
+    __slots__ = ("beta", "desirable_weight", "undesirable_weight")
     BETA_FIELD_NUMBER: _ClassVar[int]
+    DESIRABLE_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    UNDESIRABLE_WEIGHT_FIELD_NUMBER: _ClassVar[int]
     beta: float
-    def __init__(self, beta: _Optional[float] = ...) -> None: ...
+    desirable_weight: float
+    undesirable_weight: float
+    def __init__(self, beta: _Optional[float] = ..., desirable_weight: _Optional[float] = ..., undesirable_weight: _Optional[float] = ...) -> None: ...
 
 class FullParameters(_message.Message):
-    __slots__ = ("top_layers",)
+    __slots__ = ("top_layers", "layers", "top_share")
     TOP_LAYERS_FIELD_NUMBER: _ClassVar[int]
+    LAYERS_FIELD_NUMBER: _ClassVar[int]
+    TOP_SHARE_FIELD_NUMBER: _ClassVar[int]
     top_layers: int
-    def __init__(self, top_layers: _Optional[int] = ...) -> None: ...
+    layers: _containers.RepeatedScalarFieldContainer[int]
+    top_share: float
+    def __init__(self, top_layers: _Optional[int] = ..., layers: _Optional[_Iterable[int]] = ..., top_share: _Optional[float] = ...) -> None: ...
+
+class Parallelism(_message.Message):
+    __slots__ = ("ranks", "sharding")
+    RANKS_FIELD_NUMBER: _ClassVar[int]
+    SHARDING_FIELD_NUMBER: _ClassVar[int]
+    ranks: int
+    sharding: Sharding
+    def __init__(self, ranks: _Optional[int] = ..., sharding: _Optional[_Union[Sharding, str]] = ...) -> None: ...
 
 class LoraParameters(_message.Message):
     __slots__ = ("rank", "alpha", "dropout")
@@ -89,7 +130,7 @@ class LoraParameters(_message.Message):
     def __init__(self, rank: _Optional[int] = ..., alpha: _Optional[float] = ..., dropout: _Optional[float] = ...) -> None: ...
 
 class RepairMethod(_message.Message):
-    __slots__ = ("dapt", "dapt_kl", "dpo", "irepair", "irepair_kl", "exmate", "kto", "full", "lora", "optimizer", "learning_rate", "weight_decay", "epochs", "batch_samples", "warmup_share", "final_rate_share", "clip_norm", "precision", "max_tokens", "prompt_in_loss", "validation_share", "validations", "patience", "checkpoint_every_steps")
+    __slots__ = ("dapt", "dapt_kl", "dpo", "irepair", "irepair_kl", "exmate", "kto", "full", "lora", "optimizer", "learning_rate", "weight_decay", "epochs", "batch_samples", "warmup_share", "final_rate_share", "clip_norm", "precision", "max_tokens", "prompt_in_loss", "validation_share", "validations", "patience", "checkpoint_every_steps", "preset", "warmup_steps", "validate_every_samples", "gradient_checkpointing", "explosion_ratio", "explosion_steps", "utility_texts", "utility_tokens", "parallelism")
     DAPT_FIELD_NUMBER: _ClassVar[int]
     DAPT_KL_FIELD_NUMBER: _ClassVar[int]
     DPO_FIELD_NUMBER: _ClassVar[int]
@@ -114,6 +155,15 @@ class RepairMethod(_message.Message):
     VALIDATIONS_FIELD_NUMBER: _ClassVar[int]
     PATIENCE_FIELD_NUMBER: _ClassVar[int]
     CHECKPOINT_EVERY_STEPS_FIELD_NUMBER: _ClassVar[int]
+    PRESET_FIELD_NUMBER: _ClassVar[int]
+    WARMUP_STEPS_FIELD_NUMBER: _ClassVar[int]
+    VALIDATE_EVERY_SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    GRADIENT_CHECKPOINTING_FIELD_NUMBER: _ClassVar[int]
+    EXPLOSION_RATIO_FIELD_NUMBER: _ClassVar[int]
+    EXPLOSION_STEPS_FIELD_NUMBER: _ClassVar[int]
+    UTILITY_TEXTS_FIELD_NUMBER: _ClassVar[int]
+    UTILITY_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    PARALLELISM_FIELD_NUMBER: _ClassVar[int]
     dapt: DaptMethod
     dapt_kl: DaptKlMethod
     dpo: DpoMethod
@@ -138,7 +188,16 @@ class RepairMethod(_message.Message):
     validations: int
     patience: int
     checkpoint_every_steps: int
-    def __init__(self, dapt: _Optional[_Union[DaptMethod, _Mapping]] = ..., dapt_kl: _Optional[_Union[DaptKlMethod, _Mapping]] = ..., dpo: _Optional[_Union[DpoMethod, _Mapping]] = ..., irepair: _Optional[_Union[IrepairMethod, _Mapping]] = ..., irepair_kl: _Optional[_Union[IrepairKlMethod, _Mapping]] = ..., exmate: _Optional[_Union[ExmateMethod, _Mapping]] = ..., kto: _Optional[_Union[KtoMethod, _Mapping]] = ..., full: _Optional[_Union[FullParameters, _Mapping]] = ..., lora: _Optional[_Union[LoraParameters, _Mapping]] = ..., optimizer: _Optional[_Union[Optimizer, str]] = ..., learning_rate: _Optional[float] = ..., weight_decay: _Optional[float] = ..., epochs: _Optional[int] = ..., batch_samples: _Optional[int] = ..., warmup_share: _Optional[float] = ..., final_rate_share: _Optional[float] = ..., clip_norm: _Optional[float] = ..., precision: _Optional[_Union[Precision, str]] = ..., max_tokens: _Optional[int] = ..., prompt_in_loss: _Optional[bool] = ..., validation_share: _Optional[float] = ..., validations: _Optional[int] = ..., patience: _Optional[int] = ..., checkpoint_every_steps: _Optional[int] = ...) -> None: ...
+    preset: RepairPreset
+    warmup_steps: int
+    validate_every_samples: int
+    gradient_checkpointing: bool
+    explosion_ratio: float
+    explosion_steps: int
+    utility_texts: int
+    utility_tokens: int
+    parallelism: Parallelism
+    def __init__(self, dapt: _Optional[_Union[DaptMethod, _Mapping]] = ..., dapt_kl: _Optional[_Union[DaptKlMethod, _Mapping]] = ..., dpo: _Optional[_Union[DpoMethod, _Mapping]] = ..., irepair: _Optional[_Union[IrepairMethod, _Mapping]] = ..., irepair_kl: _Optional[_Union[IrepairKlMethod, _Mapping]] = ..., exmate: _Optional[_Union[ExmateMethod, _Mapping]] = ..., kto: _Optional[_Union[KtoMethod, _Mapping]] = ..., full: _Optional[_Union[FullParameters, _Mapping]] = ..., lora: _Optional[_Union[LoraParameters, _Mapping]] = ..., optimizer: _Optional[_Union[Optimizer, str]] = ..., learning_rate: _Optional[float] = ..., weight_decay: _Optional[float] = ..., epochs: _Optional[int] = ..., batch_samples: _Optional[int] = ..., warmup_share: _Optional[float] = ..., final_rate_share: _Optional[float] = ..., clip_norm: _Optional[float] = ..., precision: _Optional[_Union[Precision, str]] = ..., max_tokens: _Optional[int] = ..., prompt_in_loss: _Optional[bool] = ..., validation_share: _Optional[float] = ..., validations: _Optional[int] = ..., patience: _Optional[int] = ..., checkpoint_every_steps: _Optional[int] = ..., preset: _Optional[_Union[RepairPreset, str]] = ..., warmup_steps: _Optional[int] = ..., validate_every_samples: _Optional[int] = ..., gradient_checkpointing: _Optional[bool] = ..., explosion_ratio: _Optional[float] = ..., explosion_steps: _Optional[int] = ..., utility_texts: _Optional[int] = ..., utility_tokens: _Optional[int] = ..., parallelism: _Optional[_Union[Parallelism, _Mapping]] = ...) -> None: ...
 
 class ImportModelStep(_message.Message):
     __slots__ = ("source", "source_digest", "role")
@@ -151,18 +210,20 @@ class ImportModelStep(_message.Message):
     def __init__(self, source: _Optional[_Union[_types_pb2.ModelRef, _Mapping]] = ..., source_digest: _Optional[str] = ..., role: _Optional[_Union[_types_pb2.ModelRole, str]] = ...) -> None: ...
 
 class RepairStep(_message.Message):
-    __slots__ = ("model_digest", "pool_digest", "selection_digest", "method", "seed")
+    __slots__ = ("model_digest", "pool_digest", "selection_digest", "method", "seed", "utility_digest")
     MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
     POOL_DIGEST_FIELD_NUMBER: _ClassVar[int]
     SELECTION_DIGEST_FIELD_NUMBER: _ClassVar[int]
     METHOD_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    UTILITY_DIGEST_FIELD_NUMBER: _ClassVar[int]
     model_digest: str
     pool_digest: str
     selection_digest: str
     method: RepairMethod
     seed: int
-    def __init__(self, model_digest: _Optional[str] = ..., pool_digest: _Optional[str] = ..., selection_digest: _Optional[str] = ..., method: _Optional[_Union[RepairMethod, _Mapping]] = ..., seed: _Optional[int] = ...) -> None: ...
+    utility_digest: str
+    def __init__(self, model_digest: _Optional[str] = ..., pool_digest: _Optional[str] = ..., selection_digest: _Optional[str] = ..., method: _Optional[_Union[RepairMethod, _Mapping]] = ..., seed: _Optional[int] = ..., utility_digest: _Optional[str] = ...) -> None: ...
 
 class PublishStep(_message.Message):
     __slots__ = ("model_digest", "report_digest", "source")

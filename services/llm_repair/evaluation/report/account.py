@@ -218,14 +218,22 @@ def _method(method: JsonObject) -> str:
     if not name:
         return ""
     trainable = object_at(method, "trainable")
-    layers = number_at(trainable, "top_layers")
     if text_at(trainable, "type") == "LoraParameters":
         where = f"LoRA adapters of rank {number_at(trainable, 'rank') or 0:.0f}, merged"
     else:
-        where = f"the last {layers:.0f} layers" if layers else "all parameters"
+        where = _layers(trainable)
     epochs = number_at(method, "epochs")
     explained = f" ({_METHODS[kind]})" if kind in _METHODS else ""
     return f"{name}{explained} on {where}" + (f", {epochs:.0f} epochs" if epochs else "")
+
+
+def _layers(trainable: JsonObject) -> str:
+    top, share = number_at(trainable, "top_layers"), number_at(trainable, "top_share")
+    if listed := list_at(trainable, "layers"):
+        return f"layers {', '.join(str(layer) for layer in listed)}"
+    if share:
+        return f"the last {formats.percent(share)} of the layers"
+    return f"the last {top:.0f} layers" if top else "all parameters"
 
 
 def _protocol(document: JsonObject) -> JsonObject:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,7 +78,7 @@ def make_trainable(model: PreTrainedModel, trainable: Trainable, *, seed: int) -
     model.eval()
     match trainable:
         case FullParameters():
-            return _whole_weights(model, trainable.top_layers)
+            return _whole_weights(model, trainable)
         case LoraParameters():
             return _low_rank(model, trainable, seed)
 
@@ -101,17 +101,26 @@ def transformer_layers(model: PreTrainedModel) -> nn.ModuleList:
     return matching[0]
 
 
-def _whole_weights(model: PreTrainedModel, top_layers: int) -> TrainableModel:
-    model.requires_grad_(top_layers == 0)
-    if top_layers:
+def _whole_weights(model: PreTrainedModel, trainable: FullParameters) -> TrainableModel:
+    model.requires_grad_(trainable.is_everything)
+    if not trainable.is_everything:
         layers = transformer_layers(model)
-        if top_layers > len(layers):
-            raise ModelInvalid(
-                f"the model has {len(layers)} layers, fewer than top_layers={top_layers}", layers=len(layers)
-            )
-        for layer in list(layers)[-top_layers:]:
-            layer.requires_grad_(True)
+        for number in _trained_layers(trainable, len(layers)):
+            layers[number].requires_grad_(True)
     return TrainableModel(model, None)
+
+
+def _trained_layers(trainable: FullParameters, count: int) -> Sequence[int]:
+    """Returns the numbers of the trained layers, from 0 at the input, of a model of `count` layers."""
+    if trainable.layers:
+        if max(trainable.layers) >= count:
+            raise ModelInvalid(f"the model has {count} layers, so no layer {max(trainable.layers)}", layers=count)
+        return trainable.layers
+    share = trainable.top_share
+    top = trainable.top_layers if share is None else max(1, int(share * count + 0.5))
+    if top > count:
+        raise ModelInvalid(f"the model has {count} layers, fewer than top_layers={top}", layers=count)
+    return range(count - top, count)
 
 
 def _low_rank(model: PreTrainedModel, trainable: LoraParameters, seed: int) -> TrainableModel:

@@ -273,9 +273,9 @@ def _optimizer(method: RepairMethod, parameters: Sequence[nn.Parameter]) -> torc
     """Returns the optimizer; AdamW in its fused form, which reads and writes each weight once."""
     match method.optimizer:
         case Optimizer.ADAMW:
-            return torch.optim.AdamW(parameters, lr=method.learning_rate, weight_decay=method.weight_decay, fused=True)
+            return torch.optim.AdamW(parameters, lr=method.peak_rate, weight_decay=method.weight_decay, fused=True)
         case Optimizer.RMSPROP:
-            return torch.optim.RMSprop(parameters, lr=method.learning_rate, weight_decay=method.weight_decay)
+            return torch.optim.RMSprop(parameters, lr=method.peak_rate, weight_decay=method.weight_decay)
 
 
 def _noise_seed(seed: int, step: int, part: int) -> int:

@@ -56,7 +56,7 @@ def plan(method: RepairMethod, samples: int) -> Schedule:
         steps_per_epoch=steps_per_epoch,
         steps=steps,
         warmup_steps=math.ceil(method.warmup_share * steps),
-        peak_rate=method.learning_rate,
+        peak_rate=method.peak_rate,
         final_rate_share=method.final_rate_share,
         validations=method.validations,
         checkpoint_every=method.checkpoint_every_steps,
