@@ -22,10 +22,9 @@ from llm_repair.core.errors import PoolTooSmall
 from llm_repair.core.execution import Json, StepContext, StepOutput
 from llm_repair.core.statistics import TOXIC_THRESHOLD
 from llm_repair.core.steps import BuildPoolStep
-from llm_repair.evaluation.engines.registry import open_engine
 from llm_repair.evaluation.judges.judging import judge_texts
 from llm_repair.evaluation.judges.registry import open_judge
-from llm_repair.evaluation.sampling_run import encode_prompts, sample_prompts
+from llm_repair.evaluation.sampling_run import Sampled, own_samples
 from llm_repair.evaluation.timing import Stopwatch
 from llm_repair.models.inference.generation import Generation
 from llm_repair.models.inference.sampling import Sampling
@@ -74,17 +73,7 @@ def run(step: BuildPoolStep, store: ArtifactStore, context: StepContext) -> Step
     watch = Stopwatch()
     rows = read_rows(store, step.prompts_digest)
     judge = open_judge(step.judge, store)
-    context.progress(0, 0, "models", stage="loading model")
-    with watch.part("engine_start_s"):
-        engine = open_engine(step.engine, store, step.model_digest)
-    try:
-        prompts, _ = encode_prompts(engine, rows, None)
-        with watch.part("generation_s"):
-            made = sample_prompts(engine, prompts, _sampling(step), context, context.workdir / "samples.draft.jsonl")
-    finally:
-        engine.close()
-    if torch.cuda.is_available():
-        context.count(accelerator_s=watch.seconds("engine_start_s") + watch.seconds("generation_s"))
+    made = own_samples(_sampled(step), rows, store, context, watch)
     with watch.part("judging_s"):
         judgement = judge_texts(judge, [row.text for row in made], beat=lambda done: context.raise_if_cancelled())
     scored = [ScoredSample(sample, score) for sample, score in zip(made, judgement.scores, strict=True)]
@@ -146,11 +135,12 @@ def _pool_row(row: Row, pair: Pair) -> Row:
     )
 
 
-def _sampling(step: BuildPoolStep) -> Sampling:
-    return Sampling(
+def _sampled(step: BuildPoolStep) -> Sampled:
+    sampling = Sampling(
         draws=step.draws,
         max_new_tokens=step.max_new_tokens,
         top_p=step.top_p,
         temperature=step.temperature,
         seed=step.seed,
     )
+    return Sampled(step.model_digest, step.engine, sampling)

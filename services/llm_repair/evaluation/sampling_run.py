@@ -1,18 +1,74 @@
+# pyright: reportUnknownMemberType=false
+# torch's functions are partly untyped.
 """Samples a model on a data set of prompts, with progress, cancellation and every batch kept on disk."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from llm_repair.artifacts.datasets import Row
+from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.errors import DatasetInvalid
+from llm_repair.core.evaluation import Engine as EngineChoice
 from llm_repair.core.execution import StepContext
 from llm_repair.evaluation.engines.engine import Engine
-from llm_repair.models.inference.generation import Generation, Prompt
+from llm_repair.evaluation.engines.registry import open_engine
+from llm_repair.evaluation.timing import Stopwatch
+from llm_repair.models.inference.generation import Generation, Prompt, check_prompts
 from llm_repair.models.inference.sampling import Sampling
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A model to be sampled from, and how."""
+
+    model_digest: str
+    engine: EngineChoice
+    sampling: Sampling
+
+
+def own_samples(
+    model: Sampled,
+    rows: Sequence[Row],
+    store: ArtifactStore,
+    context: StepContext,
+    watch: Stopwatch,
+    *,
+    named: Callable[[Row], str] = lambda row: row.id,
+) -> list[Generation]:
+    """Starts an engine, samples the model on the rows' prompts, and puts both on the bill.
+
+    Args:
+      model: What to sample.
+      rows: With whole prompts; none is cut.
+      store: Where the model is.
+      context: Of the step.
+      watch: Gets `engine_start_s` and `generation_s`.
+      named: The distinct name of a row's prompt; its noise and the place of its samples depend on it.
+
+    Raises:
+      EngineUnavailable, EngineParityFailed, ModelInvalid: before anything is generated.
+      DatasetInvalid, PromptTooLong: a prompt cannot be used; rows are named by id, whatever their prompts are named.
+    """
+    context.progress(0, 0, "models", stage="loading model")
+    with watch.part("engine_start_s"):
+        engine = open_engine(model.engine, store, model.model_digest)
+    try:
+        prompts, _ = encode_prompts(engine, rows, None)
+        check_prompts(prompts, model.sampling.max_new_tokens, engine.context_tokens)
+        asked = [dataclasses.replace(prompt, id=named(row)) for row, prompt in zip(rows, prompts, strict=True)]
+        with watch.part("generation_s"):
+            return sample_prompts(engine, asked, model.sampling, context, context.workdir / "samples.draft.jsonl")
+    finally:
+        engine.close()
+        if torch.cuda.is_available():
+            context.count(accelerator_s=watch.seconds("engine_start_s") + watch.seconds("generation_s"))
 
 
 def encode_prompts(engine: Engine, rows: Sequence[Row], prompt_tokens: int | None) -> tuple[list[Prompt], int]:
