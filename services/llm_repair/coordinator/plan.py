@@ -159,7 +159,7 @@ def _imports(graph: _Graph, spec: RepairSpec, resolved: Mapping[str, str]) -> No
         model("import.proxy", spec.proxy, ModelRole.CAUSAL_LM)
     if spec.encoder and spec.needs_encoder:
         model("import.encoder", spec.encoder, ModelRole.ENCODER)
-    for judge in spec.evaluation.judges if spec.needs_judges else ():
+    for judge in spec.judges:
         if source := judge_source(judge):
             model(f"import.judge.{judge_name(judge)}", source, ModelRole.JUDGE)
 
@@ -170,7 +170,7 @@ def _judges(graph: _Graph, spec: RepairSpec) -> tuple[Judge, ...]:
         dataclasses.replace(judge, digest=graph.output(f"import.judge.{judge_name(judge)}", "model"))
         if judge_source(judge)
         else judge
-        for judge in spec.evaluation.judges
+        for judge in spec.judges
     )
 
 

@@ -21,7 +21,7 @@ from llm_repair.core.errors import ReportNotReady, RequestIdReused
 from llm_repair.core.execution import Artifact, Progress
 from llm_repair.core.gate import GatePolicy, GateResult
 from llm_repair.core.metrics import Metric
-from llm_repair.core.repairs import RepairSpec, RepairState
+from llm_repair.core.repairs import RepairGoal, RepairSpec, RepairState
 
 _HEARTBEAT_S: Final = 15.0
 _PROGRESS_EVERY_S: Final = 1.0
@@ -142,7 +142,7 @@ class RepairBook:
         record = await self._jobs.get(name)
         result = record.results.get("report")
         if result is None:
-            raise ReportNotReady(f"the repair is {record.state.name} and has no report", state=record.state.name)
+            raise ReportNotReady(_why_no_report(record), state=record.state.name)
         gate, metrics = await self._dossiers.gate(record, record.spec.gate)
         return RepairReport(result.outputs["report"], gate, metrics)
 
@@ -151,3 +151,9 @@ class RepairBook:
         await self.report(name)
         gate, _ = await self._dossiers.gate(await self._jobs.get(name), policy)
         return gate
+
+
+def _why_no_report(record: RepairRecord) -> str:
+    if record.spec.goal is RepairGoal.SELECTION:
+        return "a request that ends with its selection has no report; ask for a repair to get one"
+    return f"the repair is {record.state.name} and has no report"

@@ -15,12 +15,12 @@ from llm_repair.artifacts.catalogue import PROFANITY_CHECK_FILES
 from llm_repair.artifacts.references import ReferenceResolver
 from llm_repair.coordinator.row_checks import row_violations
 from llm_repair.core.errors import Code, FieldViolation, InvalidFields, NotCarriedOut, RepairError
-from llm_repair.core.evaluation import DetoxifyJudge, HatesonarJudge, Judge, ProfanityJudge
+from llm_repair.core.evaluation import DetoxifyJudge, Evaluation, HatesonarJudge, Judge, ProfanityJudge
 from llm_repair.core.presets import resolved, resolved_method
 from llm_repair.core.references import DatasetRef, ModelRef
 from llm_repair.core.registry import JUDGES, METHODS, PROTOCOLS, STRATEGIES, check_carried_out, name_of
-from llm_repair.core.repairs import PoolRows, RepairSpec
-from llm_repair.core.selection import AutoSearch
+from llm_repair.core.repairs import PoolRows, RepairGoal, RepairSpec
+from llm_repair.core.selection import AutoSearch, SelectionStrategy
 
 _HATESONAR: Final = "pypi:hatesonar==0.1.0/hatesonar/model/model.onnx"
 
@@ -38,31 +38,62 @@ class ResolvedSpec:
 def resolve(spec: RepairSpec, resolver: ReferenceResolver) -> ResolvedSpec:
     """Resolves a request; blocking, since files are hashed and hubs are asked.
 
+    What does not take part, such as the evaluation of a request that ends with its selection, is not looked at.
+
     Raises:
       NotCarriedOut: the request asks for something this version does not do.
-      InvalidFields: with every reference, row, budget and criterion that cannot be used.
+      InvalidFields: with every preset, judge, reference, row, budget and criterion that cannot be used.
     """
+    _check_carried_out(spec)
+    violations: list[FieldViolation] = []
+    spec = _written_out(spec, violations)
+    digests = _digests(spec, resolver, violations)
+    violations += _gate_violations(spec)
+    violations += row_violations(spec, digests)
+    if violations:
+        raise InvalidFields(violations)
+    return ResolvedSpec(spec, digests)
+
+
+def _check_carried_out(spec: RepairSpec) -> None:
     if isinstance(spec.selection, AutoSearch):
         raise NotCarriedOut("searching over strategies and fractions is not carried out yet", what="auto")
     assert spec.selection is not None
-    with _under("spec.strategy"):
-        choice = resolved(spec.selection)
-    for part in (*choice.filters, choice.ranking):
+    for part in (*spec.selection.filters, spec.selection.ranking):
         check_carried_out(STRATEGIES, part)
-    if spec.method:
+    if spec.method and spec.goal is RepairGoal.REPAIR:
         check_carried_out(METHODS, spec.method.objective)
-        with _under("spec.method"):
-            resolved_method(spec.method)  # written out where it is used: a score may go by what was not given
     check_carried_out(PROTOCOLS, spec.evaluation.protocol.kind)
-    spec = dataclasses.replace(
-        spec,
-        selection=choice,
-        evaluation=dataclasses.replace(
-            spec.evaluation, judges=tuple(_pinned(judge, index) for index, judge in enumerate(spec.evaluation.judges))
-        ),
-    )
+
+
+def _written_out(spec: RepairSpec, violations: list[FieldViolation]) -> RepairSpec:
+    """Returns the request with the strategy's preset and the judges' pins written out; adds what is wrong with them."""
+    assert isinstance(spec.selection, SelectionStrategy)
+    selection, judges = spec.selection, list(spec.evaluation.judges)
+    with _collected(violations, "spec.strategy"):
+        selection = resolved(spec.selection)
+    if spec.method:
+        with _collected(violations, "spec.method"):
+            resolved_method(spec.method)  # written out where it is used: a score may go by what was not given
+    for index, judge in enumerate(spec.judges):
+        with _collected(violations, f"spec.evaluation.judges[{index}]"):
+            judges[index] = _pinned(judge)
+    evaluation = dataclasses.replace(spec.evaluation, judges=tuple(judges))
+    return dataclasses.replace(spec, selection=selection, evaluation=evaluation)
+
+
+@contextlib.contextmanager
+def _collected(into: list[FieldViolation], field: str) -> Generator[None]:
+    """Adds violations found inside, by their path in the request, and goes on."""
+    try:
+        yield
+    except InvalidFields as error:
+        into += [violation.under(field) for violation in error.violations]
+
+
+def _digests(spec: RepairSpec, resolver: ReferenceResolver, violations: list[FieldViolation]) -> dict[str, str]:
+    """Returns the digest of every reference that can be resolved; adds what is wrong with the others."""
     digests: dict[str, str] = {}
-    violations = list(_gate_violations(spec))
     for field, source in _sources(spec):
         reference = source.reference
         if reference in digests:
@@ -73,24 +104,13 @@ def resolve(spec: RepairSpec, resolver: ReferenceResolver) -> ResolvedSpec:
             if error.code in (Code.UNAVAILABLE, Code.INTERNAL):
                 raise  # says nothing about the request
             violations.append(FieldViolation(f"spec.{field}.reference", f"{error.reason}: {error.message}"))
-    if not any(violation.field.endswith(".reference") for violation in violations):
-        violations += row_violations(spec)
-    if violations:
-        raise InvalidFields(violations)
-    return ResolvedSpec(spec, digests)
-
-
-@contextlib.contextmanager
-def _under(field: str) -> Generator[None]:
-    """Names violations by their path in the request."""
-    try:
-        yield
-    except InvalidFields as error:
-        raise InvalidFields(violation.under(field) for violation in error.violations) from error
+    return digests
 
 
 def _gate_violations(spec: RepairSpec) -> Iterator[FieldViolation]:
     """Yields criteria that the finished report would refuse, so that nobody learns of them after the work."""
+    if spec.goal is not RepairGoal.REPAIR:
+        return
     shown = {name_of(JUDGES, judge.kind) for judge in spec.evaluation.judges[1:]}
     for index, criterion in enumerate(spec.gate.criteria):
         family, _, rest = criterion.metric.partition(".")
@@ -101,15 +121,14 @@ def _gate_violations(spec: RepairSpec) -> Iterator[FieldViolation]:
             )
 
 
-def _pinned(judge: Judge, index: int) -> Judge:
+def _pinned(judge: Judge) -> Judge:
     match judge.kind:
         case ProfanityJudge():
             return dataclasses.replace(judge, digest=_pinned_files_digest(PROFANITY_CHECK_FILES))
         case HatesonarJudge(model=None):
             return dataclasses.replace(judge, kind=HatesonarJudge(ModelRef(_HATESONAR)), digest="")
         case DetoxifyJudge(model=None):
-            field = f"spec.evaluation.judges[{index}].detoxify.model"
-            raise InvalidFields([FieldViolation(field, "is required: no hub is assumed")])
+            raise InvalidFields([FieldViolation("detoxify.model", "is required: no hub is assumed")])
         case _:
             return dataclasses.replace(judge, digest="")
 
@@ -121,17 +140,26 @@ def _pinned_files_digest(pins: Mapping[str, str]) -> str:
 
 
 def _sources(spec: RepairSpec) -> Iterator[tuple[str, ModelRef | DatasetRef]]:
-    for name, model in (("model", spec.model), ("proxy", spec.proxy), ("encoder", spec.encoder)):
-        if model:
-            yield name, model
+    """Yields every reference that takes part, with its field."""
+    if spec.model and spec.needs_model:
+        yield "model", spec.model
+    if spec.proxy and spec.needs_proxy:
+        yield "proxy", spec.proxy
+    if spec.encoder and spec.needs_encoder:
+        yield "encoder", spec.encoder
     if isinstance(spec.pool, PoolRows):
         yield "pool_rows.rows", spec.pool.rows
     elif spec.pool:
         yield "self_generated_pool.prompts", spec.pool.prompts
-    if spec.evaluation.prompts:
-        yield "evaluation.prompts", spec.evaluation.prompts
-    for index, corpus in enumerate(spec.evaluation.corpora):
-        yield f"evaluation.corpora[{index}].texts", corpus.texts
-    for index, judge in enumerate(spec.evaluation.judges):
+    if spec.goal is RepairGoal.REPAIR:
+        yield from _measured(spec.evaluation)
+    for index, judge in enumerate(spec.judges):
         if not isinstance(judge.kind, ProfanityJudge) and judge.kind.model:
-            yield f"evaluation.judges[{index}].model", judge.kind.model
+            yield f"evaluation.judges[{index}].{name_of(JUDGES, judge.kind)}.model", judge.kind.model
+
+
+def _measured(evaluation: Evaluation) -> Iterator[tuple[str, DatasetRef]]:
+    if evaluation.prompts:
+        yield "evaluation.prompts", evaluation.prompts
+    for index, corpus in enumerate(evaluation.corpora):
+        yield f"evaluation.corpora[{index}].texts", corpus.texts

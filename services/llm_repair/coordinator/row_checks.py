@@ -6,53 +6,73 @@ package, and Parquet, is checked by the import steps, which run before anything 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
 from llm_repair.artifacts.datasets import Row
 from llm_repair.artifacts.rows import rows_from
 from llm_repair.artifacts.source_files import read_records
+from llm_repair.core.budgets import count_tokens
 from llm_repair.core.errors import DatasetInvalid, FieldViolation
 from llm_repair.core.references import DatasetFormat, DatasetKind, DatasetRef, Scheme, parse_reference
-from llm_repair.core.repair import PAIRED_METHODS
-from llm_repair.core.repairs import PoolRows, RepairSpec
-from llm_repair.core.selection import SamplesBudget, Score
+from llm_repair.core.repair import PAIRED_METHODS, DpoMethod
+from llm_repair.core.repairs import PoolRows, RepairGoal, RepairSpec
+from llm_repair.core.selection import SamplesBudget, Score, TokensBudget
 
 _MAX_BYTES: Final = 64 << 20
 _NAMED_ROWS: Final = 5
 
 
-def row_violations(spec: RepairSpec) -> Iterator[FieldViolation]:
-    """Yields what is wrong with the rows of local files, by field; blocking. References must have been resolved."""
+def row_violations(spec: RepairSpec, resolved: Container[str]) -> Iterator[FieldViolation]:
+    """Yields what is wrong with the rows of local files, by field; blocking.
+
+    Args:
+      spec: The request.
+      resolved: References that may be read, since they were found to be allowed; others are passed over.
+    """
+    for field, source, kind in _sources(spec):
+        if source.reference not in resolved:
+            continue
+        try:
+            rows = _rows(source, kind)
+        except DatasetInvalid as error:
+            yield FieldViolation(field, f"{error.reason}: {error.message}")
+            continue
+        if rows is not None and kind is DatasetKind.POOL:
+            yield from _budget_violations(spec, rows)
+            yield from _pair_violations(spec, rows)
+
+
+def _sources(spec: RepairSpec) -> Iterator[tuple[str, DatasetRef, DatasetKind]]:
+    """Yields the data sets that take part, with their fields."""
     if isinstance(spec.pool, PoolRows):
-        yield from _pool_violations(spec, spec.pool.rows)
+        yield "spec.pool_rows.rows", spec.pool.rows, DatasetKind.POOL
     elif spec.pool:
-        yield from _violations("spec.self_generated_pool.prompts", spec.pool.prompts, DatasetKind.PROMPTS)
+        yield "spec.self_generated_pool.prompts", spec.pool.prompts, DatasetKind.PROMPTS
+    if spec.goal is not RepairGoal.REPAIR:
+        return
     if spec.evaluation.prompts:
-        yield from _violations("spec.evaluation.prompts", spec.evaluation.prompts, DatasetKind.PROMPTS)
+        yield "spec.evaluation.prompts", spec.evaluation.prompts, DatasetKind.PROMPTS
     for index, corpus in enumerate(spec.evaluation.corpora):
-        yield from _violations(f"spec.evaluation.corpora[{index}].texts", corpus.texts, DatasetKind.TEXTS)
+        yield f"spec.evaluation.corpora[{index}].texts", corpus.texts, DatasetKind.TEXTS
 
 
-def _violations(field: str, source: DatasetRef, kind: DatasetKind) -> Iterator[FieldViolation]:
-    try:
-        _rows(source, kind)
-    except DatasetInvalid as error:
-        yield FieldViolation(field, f"{error.reason}: {error.message}")
+def _budget_violations(spec: RepairSpec, rows: Sequence[Row]) -> Iterator[FieldViolation]:
+    match spec.budget.limit if spec.budget else None:
+        case SamplesBudget(samples=samples) if samples > len(rows):
+            yield FieldViolation("spec.budget.samples.samples", f"is {samples}, but the pool has {len(rows)} rows")
+        case TokensBudget(tokens=tokens):
+            shortest = min(count_tokens((row.prompt, row.chosen, row.rejected)) for row in rows)
+            if tokens < shortest:
+                yield FieldViolation(
+                    "spec.budget.tokens.tokens", f"is {tokens}, but the shortest sample of the pool has {shortest}"
+                )
+        case _:
+            pass
 
 
-def _pool_violations(spec: RepairSpec, source: DatasetRef) -> Iterator[FieldViolation]:
-    try:
-        rows = _rows(source, DatasetKind.POOL)
-    except DatasetInvalid as error:
-        yield FieldViolation("spec.pool_rows.rows", f"{error.reason}: {error.message}")
-        return
-    if rows is None:
-        return
-    limit = spec.budget.limit if spec.budget else None
-    if isinstance(limit, SamplesBudget) and limit.samples > len(rows):
-        yield FieldViolation("spec.budget.samples.samples", f"is {limit.samples}, but the pool has {len(rows)} rows")
+def _pair_violations(spec: RepairSpec, rows: Sequence[Row]) -> Iterator[FieldViolation]:
     unpaired = [row.id for row in rows if not row.rejected.strip()]
     if unpaired and _compares_both(spec):
         named = ", ".join(unpaired[:_NAMED_ROWS]) + (", …" if len(unpaired) > _NAMED_ROWS else "")
@@ -63,9 +83,11 @@ def _pool_violations(spec: RepairSpec, source: DatasetRef) -> Iterator[FieldViol
 
 def _compares_both(spec: RepairSpec) -> bool:
     """Whether the method or a score needs the rejected continuation too."""
-    by_method = spec.method is not None and isinstance(spec.method.objective, PAIRED_METHODS)
-    by_score = any(score in (Score.TOXICITY, Score.INSTANCE_HARDNESS) for score in spec.scores)
-    return by_method or by_score
+    objective = spec.method.objective if spec.method else None
+    by_method = spec.goal is RepairGoal.REPAIR and isinstance(objective, PAIRED_METHODS)
+    by_gradient = Score.GRAND in spec.scores and isinstance(objective, DpoMethod)
+    by_text = any(score in (Score.TOXICITY, Score.INSTANCE_HARDNESS) for score in spec.scores)
+    return by_method or by_gradient or by_text
 
 
 def _rows(source: DatasetRef, kind: DatasetKind) -> tuple[Row, ...] | None:

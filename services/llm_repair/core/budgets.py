@@ -6,8 +6,13 @@ import math
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
+import numpy as np
+import numpy.typing as npt
+
 from llm_repair.core.errors import BudgetTooSmall, PoolTooSmall
 from llm_repair.core.selection import FractionBudget, Limit, SamplesBudget, TokensBudget
+
+Counts = Sequence[int] | npt.NDArray[np.int64]
 
 
 def count_tokens(texts: Iterable[str]) -> int:
@@ -18,7 +23,7 @@ def count_tokens(texts: Iterable[str]) -> int:
     return sum(len(text.split()) for text in texts)
 
 
-def most_samples(limit: Limit, tokens: Sequence[int]) -> int:
+def most_samples(limit: Limit, tokens: Counts) -> int:
     """Returns the largest number of samples the limit can buy under any ranking: no ranking is needed beyond it.
 
     Args:
@@ -29,7 +34,7 @@ def most_samples(limit: Limit, tokens: Sequence[int]) -> int:
       PoolTooSmall: the pool is empty or has fewer rows than the samples asked for.
       BudgetTooSmall: fewer tokens than the shortest sample has.
     """
-    if not tokens:
+    if len(tokens) == 0:
         raise PoolTooSmall("the pool has no rows", pool=0)
     match limit:
         case FractionBudget(fraction=fraction):
@@ -38,50 +43,56 @@ def most_samples(limit: Limit, tokens: Sequence[int]) -> int:
             if samples > len(tokens):
                 raise PoolTooSmall(
                     f"the budget asks for {samples} samples, the pool has {len(tokens)}",
+                    field="budget.samples.samples",
                     samples=samples,
                     pool=len(tokens),
                 )
             return samples
         case TokensBudget():
-            return _longest_prefix(limit.tokens, sorted(tokens))
+            return _longest_prefix(limit.tokens, np.sort(np.asarray(tokens, dtype=np.int64)))
 
 
-def delivered_samples(limit: Limit, tokens: Sequence[int], ranked_tokens: Sequence[int]) -> int:
+def delivered_samples(limit: Limit, most: int, ranked_tokens: Counts) -> int:
     """Returns how many leading samples of the ranking are delivered: exactly the limit.
 
     Args:
       limit: of the budget.
-      tokens: of every pool row, in any order.
-      ranked_tokens: of the rows in rank order, at least `most_samples` of them.
+      most: `most_samples` under it.
+      ranked_tokens: of the rows in rank order, at least `most` of them.
 
     Raises:
-      PoolTooSmall: as `most_samples`.
       BudgetTooSmall: fewer tokens than the first sample of the ranking has.
     """
-    most = most_samples(limit, tokens)
-    return _longest_prefix(limit.tokens, ranked_tokens) if isinstance(limit, TokensBudget) else most
+    if isinstance(limit, TokensBudget):
+        return _longest_prefix(limit.tokens, np.asarray(ranked_tokens, dtype=np.int64))
+    return most
 
 
-def share_of(fraction: float, pool_size: int) -> int:
+def share_of(fraction: float, whole: int) -> int:
     """Returns `fraction` of the pool to the nearest whole sample, half up, at least one.
 
     The fraction is taken as the decimal it is written as: 0.15 of 10 is exactly 1.5, hence 2.
     """
-    exact = Fraction(repr(fraction)) * pool_size
-    return min(pool_size, max(1, math.floor(exact + Fraction(1, 2))))
+    return min(whole, max(1, math.floor(_decimal(fraction) * whole + Fraction(1, 2))))
 
 
-def _longest_prefix(limit_tokens: int, tokens: Sequence[int]) -> int:
-    """Counts leading samples until the first that does not fit: later, shorter ones would break the nesting."""
-    spent = 0
-    for count, cost in enumerate(tokens):
-        spent += cost
-        if spent > limit_tokens:
-            if count == 0:
-                raise BudgetTooSmall(
-                    f"the budget of {limit_tokens} tokens does not buy a sample of {cost}",
-                    tokens=limit_tokens,
-                    needed=cost,
-                )
-            return count
-    return len(tokens)
+def whole_part_of(fraction: float, whole: int) -> int:
+    """Returns `fraction` of the pool rounded down; the fraction is taken as the decimal it is written as."""
+    return math.floor(_decimal(fraction) * whole)
+
+
+def _decimal(fraction: float) -> Fraction:
+    return Fraction(repr(float(fraction)))
+
+
+def _longest_prefix(limit_tokens: int, tokens: npt.NDArray[np.int64]) -> int:
+    """Counts leading samples before the first that does not fit: later, shorter ones would break the nesting."""
+    count = int(np.searchsorted(np.cumsum(tokens), limit_tokens, side="right"))
+    if count == 0:
+        raise BudgetTooSmall(
+            f"the budget of {limit_tokens} tokens does not buy a sample of {tokens[0]}",
+            field="budget.tokens.tokens",
+            tokens=limit_tokens,
+            needed=int(tokens[0]),
+        )
+    return count

@@ -10,6 +10,7 @@ import dataclasses
 from typing import Final
 
 from llm_repair.core.errors import FieldViolation, InvalidFields
+from llm_repair.core.registry import STRATEGIES, name_of
 from llm_repair.core.repair import FullParameters, Optimizer, RepairMethod, RepairPreset
 from llm_repair.core.selection import (
     Allocation,
@@ -41,7 +42,11 @@ def resolved(choice: SelectionStrategy) -> SelectionStrategy:
     if isinstance(kind, FilterStrategy):
         if by_paper:
             raise InvalidFields([FieldViolation("preset", "the study has no filters; it belongs inside")])
-        return SelectionStrategy(dataclasses.replace(kind, then=resolved(kind.then)))
+        try:
+            return SelectionStrategy(dataclasses.replace(kind, then=resolved(kind.then)))
+        except InvalidFields as error:
+            inside = f"{name_of(STRATEGIES, kind)}.then"
+            raise InvalidFields(violation.under(inside) for violation in error.violations) from error
     if by_paper and kind != type(kind)():
         raise InvalidFields([FieldViolation("preset", "PAPER fixes all parameters, so none may be given beside it")])
     return SelectionStrategy(_PAPER.get(type(kind), kind) if by_paper else kind)

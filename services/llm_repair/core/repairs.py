@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from llm_repair.core.errors import IllegalTransition
-from llm_repair.core.evaluation import Evaluation
+from llm_repair.core.evaluation import Evaluation, Judge
 from llm_repair.core.fields import FieldChecks
 from llm_repair.core.gate import GatePolicy
 from llm_repair.core.references import DatasetRef, ModelRef
@@ -91,7 +91,12 @@ class RepairSpec:
             if self.goal is RepairGoal.REPAIR:
                 check.that("method", self.method is not None, "is required")
                 check.that("evaluation.prompts", self.evaluation.prompts is not None, "is required")
-            check.that("model", self.model is not None or not self.needs_model, "is required")
+            by_goal = self.goal is RepairGoal.REPAIR
+            check.that(
+                "model",
+                self.model is not None or not self.needs_model,
+                "is required" if by_goal else "is needed: this strategy or pool goes by the model",
+            )
             check.that("encoder", self.encoder is not None or not self.needs_encoder, "is needed by this strategy")
 
     @property
@@ -122,10 +127,12 @@ class RepairSpec:
         return view_ranked_by(self.selection.ranking) is not None or Score.INSTANCE_HARDNESS in self.scores
 
     @property
-    def needs_judges(self) -> bool:
-        """Whether anything is judged."""
-        judged = any(score in JUDGE_SCORES for score in self.scores)
-        return self.goal is RepairGoal.REPAIR or judged or isinstance(self.pool, SelfGeneratedPool)
+    def judges(self) -> tuple[Judge, ...]:
+        """The judges that take part: all in a repair; where only a pool or a score is judged, the gating one."""
+        if self.goal is RepairGoal.REPAIR:
+            return self.evaluation.judges
+        judged = isinstance(self.pool, SelfGeneratedPool) or any(score in JUDGE_SCORES for score in self.scores)
+        return self.evaluation.judges[:1] if judged else ()
 
 
 class RepairState(enum.Enum):

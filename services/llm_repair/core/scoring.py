@@ -37,13 +37,13 @@ def scored_method(method: RepairMethod, score: Score, *, dynamics_epochs: int) -
             validations=1,
             patience=0,
         )
-    by_gradient = score is Score.GRAND
+    by_gradient, settled = score is Score.GRAND, resolved_method(method)
     return RepairMethod(
         DpoMethod() if by_gradient and isinstance(method.objective, DpoMethod) else DaptMethod(),
         trainable=(method.trainable if by_gradient else None) or FullParameters(),
-        precision=method.precision,
-        max_tokens=method.max_tokens,
-        prompt_in_loss=method.prompt_in_loss,
+        precision=settled.precision,
+        max_tokens=settled.max_tokens,
+        prompt_in_loss=settled.prompt_in_loss,
     )
 
 

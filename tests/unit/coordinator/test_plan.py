@@ -6,12 +6,29 @@ import pytest
 
 from llm_repair.coordinator.plan import plan
 from llm_repair.core import steps
-from llm_repair.core.evaluation import Corpus, Evaluation, HatesonarJudge, Judge, ProfanityJudge
+from llm_repair.core.evaluation import ClassifierJudge, Corpus, Evaluation, HatesonarJudge, Judge, ProfanityJudge
 from llm_repair.core.execution import Artifact, StepResult, Usage
 from llm_repair.core.references import DatasetRef, ModelRef
-from llm_repair.core.repair import DpoMethod, RepairMethod
-from llm_repair.core.repairs import PoolRows, RepairSpec, SelfGeneratedPool
-from llm_repair.core.selection import Budget, FractionBudget, RandomStrategy, SapsStrategy, SelectionStrategy
+from llm_repair.core.repair import DaptMethod, DpoMethod, RepairMethod
+from llm_repair.core.repairs import PoolRows, RepairGoal, RepairSpec, SelfGeneratedPool
+from llm_repair.core.selection import (
+    Budget,
+    CcsStrategy,
+    ClusterRandomStrategy,
+    El2nStrategy,
+    FractionBudget,
+    FullStrategy,
+    GrandStrategy,
+    HardnessFilterStrategy,
+    KCenterStrategy,
+    LearnabilityStrategy,
+    LossStrategy,
+    RandomStrategy,
+    SapsStrategy,
+    Score,
+    SelectionStrategy,
+    Strategy,
+)
 from llm_repair.core.steps import Step, step_key
 
 SPEC = RepairSpec(
@@ -27,13 +44,15 @@ SPEC = RepairSpec(
         corpora=(Corpus("wiki", DatasetRef("file:/wiki.jsonl")),),
     ),
 )
-REFERENCES = ("model", "encoder", "prompts.jsonl", "eval.jsonl", "sonar", "wiki.jsonl", "rows.jsonl")
+REFERENCES = ("model", "proxy", "encoder", "prompts.jsonl", "eval.jsonl", "sonar", "wiki.jsonl", "rows.jsonl")
 RESOLVED = {f"file:/{name}": f"sha256:{name}" for name in REFERENCES}
 ROLES = {
     "import_model": "model",
     "import_dataset": "dataset",
     "build_pool": "pool",
     "embed": "embeddings",
+    "score": "scores",
+    "judge_pool": "scores",
     "select": "selection",
     "repair": "model",
     "evaluate": "evaluation",
@@ -157,3 +176,129 @@ def test_a_changed_source_is_another_step() -> None:
     assert first is not None
     assert second is not None
     assert step_key(first) != step_key(second)
+
+
+ROWS = PoolRows(DatasetRef("file:/rows.jsonl"))
+IMPORTED = {"import.pool", "select"}
+SELECTED: list[tuple[Strategy, set[str]]] = [
+    (RandomStrategy(), set()),
+    (FullStrategy(), set()),
+    (KCenterStrategy(), {"import.encoder", "embed"}),
+    (SapsStrategy(), {"import.encoder", "embed"}),
+    (ClusterRandomStrategy(), {"import.encoder", "embed"}),
+    (GrandStrategy(), {"import.model", "score.grand"}),
+    (El2nStrategy(), {"import.model", "score.el2n"}),
+    (LossStrategy(), {"import.model", "score.loss"}),
+    (CcsStrategy(), {"import.model", "score.loss"}),
+    (CcsStrategy(score=Score.AUM), {"import.model", "score.aum"}),
+    (CcsStrategy(score=Score.FORGETTING), {"import.model", "score.forgetting"}),
+    (CcsStrategy(score=Score.TOXICITY), {"score.toxicity"}),
+    (
+        LearnabilityStrategy(then=SelectionStrategy(SapsStrategy())),
+        {"import.model", "score.failure_rate", "import.encoder", "embed"},
+    ),
+    (
+        HardnessFilterStrategy(then=SelectionStrategy(LearnabilityStrategy(then=SelectionStrategy(LossStrategy())))),
+        {
+            *("import.model", "import.encoder", "embed.chosen", "embed.rejected"),
+            *("score.instance_hardness", "score.failure_rate", "score.loss"),
+        },
+    ),
+]
+"""Strategies, and what they need besides the pool."""
+
+
+def asked(kind: Strategy, **changes: object) -> RepairSpec:
+    """Returns a repair of a team's own pool by a strategy."""
+    return dataclasses.replace(SPEC, pool=ROWS, selection=SelectionStrategy(kind), **changes)
+
+
+@pytest.mark.parametrize(("kind", "needed"), SELECTED, ids=lambda value: type(value).__name__)
+def test_a_selection_has_the_steps_its_strategy_needs_and_no_others(kind: Strategy, needed: set[str]) -> None:
+    executed = names(run(asked(kind, goal=RepairGoal.SELECTION)))
+
+    assert set(executed) == IMPORTED | needed
+    assert executed[-1] == "select"
+
+
+@pytest.mark.parametrize("kind", [kind for kind, _ in SELECTED], ids=lambda value: type(value).__name__)
+def test_the_steps_of_a_selection_are_those_of_the_repair_that_follows_it(kind: Strategy) -> None:
+    whole = dict(run(asked(kind)))
+    alone = dict(run(asked(kind, goal=RepairGoal.SELECTION)))
+
+    assert {name: step_key(step) for name, step in alone.items()} == {name: step_key(whole[name]) for name in alone}
+
+
+def test_a_selection_without_a_method_shares_its_scores_with_a_dapt_repair() -> None:
+    dapt = RepairMethod(DaptMethod())
+
+    whole = dict(run(asked(GrandStrategy(), method=dapt)))
+    alone = dict(run(asked(GrandStrategy(), method=None, goal=RepairGoal.SELECTION)))
+
+    assert step_key(alone["score.grand"]) == step_key(whole["score.grand"])
+
+
+def test_loss_scores_are_shared_between_methods_and_gradient_norms_are_not() -> None:
+    def keys(method: RepairMethod) -> list[str]:
+        return [
+            step_key(dict(run(asked(kind, method=method)))[name])
+            for kind, name in ((LossStrategy(), "score.loss"), (GrandStrategy(), "score.grand"))
+        ]
+
+    by_dpo, by_dapt = keys(RepairMethod(DpoMethod(beta=0.3))), keys(RepairMethod(DaptMethod(), epochs=9))
+
+    assert by_dpo[0] == by_dapt[0]
+    assert by_dpo[1] != by_dapt[1]
+
+
+def test_a_proxy_scores_in_the_place_of_the_model() -> None:
+    alone = asked(LossStrategy(), proxy=ModelRef("file:/proxy"), model=None, goal=RepairGoal.SELECTION)
+
+    executed = dict(run(alone))
+
+    score = executed["score.loss"]
+    assert isinstance(score, steps.ScoreStep)
+    assert score.model_digest == step_key(executed["import.proxy"])
+    assert "import.model" not in executed
+
+
+def test_failure_rates_are_those_of_the_model_even_with_a_proxy() -> None:
+    kind = LearnabilityStrategy(then=SelectionStrategy(LossStrategy()))
+
+    executed = dict(run(asked(kind, proxy=ModelRef("file:/proxy"), goal=RepairGoal.SELECTION)))
+
+    rate, loss = executed["score.failure_rate"], executed["score.loss"]
+    assert isinstance(rate, steps.JudgePoolStep)
+    assert rate.samples is not None
+    assert rate.samples.model_digest == step_key(executed["import.model"])
+    assert isinstance(loss, steps.ScoreStep)
+    assert loss.model_digest == step_key(executed["import.proxy"])
+
+
+def test_every_filter_is_given_its_own_scores_outermost_first() -> None:
+    kind = HardnessFilterStrategy(then=SelectionStrategy(LearnabilityStrategy(then=SelectionStrategy(LossStrategy()))))
+
+    executed = dict(run(asked(kind, goal=RepairGoal.SELECTION)))
+
+    select = executed["select"]
+    assert isinstance(select, steps.SelectStep)
+    assert select.filter_scores_digests == (
+        step_key(executed["score.instance_hardness"]),
+        step_key(executed["score.failure_rate"]),
+    )
+    assert select.scores_digest == step_key(executed["score.loss"])
+
+
+def test_a_selection_from_the_models_own_pairs_imports_the_gating_judge_alone() -> None:
+    """The second judge would measure the repaired model, and here there is none."""
+    judges = (Judge(HatesonarJudge(ModelRef("file:/sonar"))), Judge(ClassifierJudge(ModelRef("file:/classifier"))))
+    spec = dataclasses.replace(
+        SPEC,
+        selection=SelectionStrategy(RandomStrategy()),
+        goal=RepairGoal.SELECTION,
+        evaluation=Evaluation(judges=judges),
+    )
+
+    executed = names(run(spec))
+
+    assert executed == ["import.pool_prompts", "import.model", "import.judge.hatesonar", "pool", "select"]

@@ -1,10 +1,11 @@
 """What the coordinator refuses before it looks anything up."""
 
 import pytest
+from google.protobuf import text_format
 
 from llm_repair.coordinator import wire
 from llm_repair.core.errors import InvalidFields
-from llm_repair.core.repairs import RepairState
+from llm_repair.core.repairs import RepairGoal, RepairState
 from llm_repair.v1 import coordinator_pb2 as pb
 
 
@@ -19,3 +20,65 @@ def test_states_that_exist_are_taken() -> None:
     request = pb.ListRepairsRequest(states=[pb.REPAIR_STATE_RUNNING])
 
     assert wire.states_of(request) == [RepairState.RUNNING]
+
+
+def violated(spec: str) -> set[str]:
+    """Returns the fields that a request, in text form, is refused for; empty if it is not."""
+    request = pb.CreateRepairRequest(spec=text_format.Parse(spec, pb.RepairSpec()))
+    try:
+        wire.repair_spec(request)
+    except InvalidFields as error:
+        return {violation.field for violation in error.violations}
+    return set()
+
+
+SELECTION = "goal: REPAIR_GOAL_SELECTION "
+ROWS = "pool_rows { rows { reference: 'file:/rows.jsonl' } } budget { samples { samples: 3 } } "
+PROMPTS = "self_generated_pool { prompts { reference: 'file:/prompts.jsonl' } } budget { samples { samples: 3 } } "
+MODEL, ENCODER, PROXY = (f"{name} {{ reference: 'file:/{name}' }} " for name in ("model", "encoder", "proxy"))
+
+
+def test_everything_a_selection_lacks_is_listed_at_once() -> None:
+    assert violated(SELECTION) == {"spec.pool", "spec.budget", "spec.selection"}
+    assert violated(SELECTION + "strategy { learnability { then { saps {} } } }") == {
+        "spec.pool",
+        "spec.budget",
+        "spec.model",
+        "spec.encoder",
+    }
+
+
+@pytest.mark.parametrize(
+    ("spec", "lacks"),
+    [
+        (ROWS + "strategy { random {} }", set[str]()),
+        (ROWS + "strategy { full {} }", set[str]()),
+        (ROWS + "strategy { saps {} }", {"spec.encoder"}),
+        (ROWS + ENCODER + "strategy { k_center {} }", set[str]()),
+        (ROWS + "strategy { cluster_random {} }", {"spec.encoder"}),
+        (ROWS + "strategy { grand {} }", {"spec.model"}),
+        (ROWS + PROXY + "strategy { grand {} }", set[str]()),
+        (ROWS + "strategy { ccs { score: SCORE_AUM } }", {"spec.model"}),
+        (ROWS + "strategy { ccs { score: SCORE_TOXICITY } }", set[str]()),
+        (ROWS + PROXY + "strategy { learnability {} }", {"spec.model"}),
+        (ROWS + MODEL + "strategy { learnability {} }", set[str]()),
+        (ROWS + "strategy { hardness_filter {} }", {"spec.encoder"}),
+        (ROWS + ENCODER + "strategy { hardness_filter { then { loss {} } } }", {"spec.model"}),
+        (PROMPTS + "strategy { random {} }", {"spec.model"}),
+        (PROMPTS + PROXY + "strategy { loss {} }", {"spec.model"}),
+        (PROMPTS + MODEL + "strategy { random {} }", set[str]()),
+    ],
+)
+def test_a_selection_needs_only_what_its_strategy_and_pool_go_by(spec: str, lacks: set[str]) -> None:
+    assert violated(SELECTION + spec) == lacks
+
+
+def test_a_repair_needs_model_method_and_prompts_whatever_its_strategy() -> None:
+    assert violated(ROWS + "strategy { random {} }") == {"spec.model", "spec.method", "spec.evaluation.prompts"}
+
+
+def test_the_goal_survives_the_database() -> None:
+    spec = text_format.Parse(SELECTION + ROWS + "strategy { random {} }", pb.RepairSpec())
+    asked = wire.repair_spec(pb.CreateRepairRequest(spec=spec))
+
+    assert wire.spec_from_json(wire.spec_to_json(asked)).goal is RepairGoal.SELECTION

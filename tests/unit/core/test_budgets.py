@@ -28,7 +28,7 @@ def test_more_samples_than_the_pool_has_are_refused() -> None:
     with pytest.raises(PoolTooSmall) as refused:
         most_samples(SamplesBudget(4), [1, 1, 1])
 
-    assert refused.value.metadata == {"samples": "4", "pool": "3"}
+    assert refused.value.metadata == {"field": "budget.samples.samples", "samples": "4", "pool": "3"}
 
 
 def test_an_empty_pool_is_refused() -> None:
