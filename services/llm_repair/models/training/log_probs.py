@@ -53,9 +53,18 @@ class LogProbs:
     def of(self, samples: Sequence[TokenisedSample]) -> tuple[Tensor, int]:
         """Returns log p of each continuation, (samples, continuations), and the number of tokens read."""
         batch = self._layout(samples).to(self._model.device)
-        with torch.autocast(batch.input_ids.device.type, dtype=torch.bfloat16, enabled=self._half):
+        with self._precision():
             log_probs = continuation_log_probs(self._model, batch, gathered=self._gathered)
         return log_probs.view(len(samples), -1), batch.tokens
+
+    def logits(self, samples: Sequence[TokenisedSample]) -> tuple[Tensor, TokenBatch]:
+        """Returns the logits behind every counted token, (predictions, vocab), fp32, and the batch that names them.
+
+        The predictions of a sequence stand in the order of its tokens, those of different sequences in any order.
+        """
+        batch = self._layout(samples).to(self._model.device)
+        with self._precision():
+            return predicting_logits(self._model, batch, gathered=self._gathered), batch
 
     def parts(self, samples: Sequence[TokenisedSample]) -> Iterator[Sequence[TokenisedSample]]:
         """Cuts samples into runs that fit in memory, in their order; a function of the samples alone."""
@@ -73,9 +82,19 @@ class LogProbs:
         prompt = len(sample.prompt) - 1 if self._prompt_in_loss else 0
         return sum(prompt + len(continuation) for continuation in sample.continuations)
 
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self._model.device.type, dtype=torch.bfloat16, enabled=self._half)
+
 
 def continuation_log_probs(model: PreTrainedModel, batch: TokenBatch, *, gathered: bool = True) -> Tensor:
-    """Returns log p of each sequence of the batch, summed over its counted tokens: (sequences,), fp32, nats.
+    """Returns log p of each sequence of the batch, summed over its counted tokens: (sequences,), fp32, nats."""
+    logits = predicting_logits(model, batch, gathered=gathered)
+    scores = -functional.cross_entropy(logits, batch.targets, reduction="none")
+    return scores.new_zeros(batch.sequences).index_add(0, batch.owners, scores)
+
+
+def predicting_logits(model: PreTrainedModel, batch: TokenBatch, *, gathered: bool = True) -> Tensor:
+    """Returns the logits at the positions that predict the batch's targets: (predictions, vocab), fp32.
 
     gathered: runs the output head at predicting positions only, which keeps logits at (predictions, vocab) and
     not (rows, columns, vocab); right for models whose head is one linear layer (see `head_is_linear`).
@@ -88,8 +107,7 @@ def continuation_log_probs(model: PreTrainedModel, batch: TokenBatch, *, gathere
         logits = _output_head(model)(hidden.flatten(0, 1)[batch.sources])
     else:
         logits = model(**inputs).logits.flatten(0, 1)[batch.sources]
-    scores = -functional.cross_entropy(logits.float(), batch.targets, reduction="none")
-    return scores.new_zeros(batch.sequences).index_add(0, batch.owners, scores)
+    return logits.float()
 
 
 def head_is_linear(model: PreTrainedModel, sample: TokenisedSample) -> bool:

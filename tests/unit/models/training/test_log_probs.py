@@ -158,3 +158,24 @@ def test_parts_keep_the_order_and_bound_the_tokens_read_at_once() -> None:
 
     assert [sample for part in parts for sample in part] == long
     assert [len(part) for part in parts] == [2, 2, 2, 1]
+
+
+@pytest.mark.parametrize("make", [llama, gemma])
+@pytest.mark.parametrize("prompt_in_loss", [False, True])
+def test_logits_of_a_sequence_stand_in_the_order_of_its_tokens(
+    make: Callable[[], PreTrainedModel], prompt_in_loss: bool
+) -> None:
+    """Packed for the Llama, padded for the Gemma; in both, each logit row predicts the token it is said to."""
+    log_probs = LogProbs(make(), SAMPLES, prompt_in_loss=prompt_in_loss, half=False)
+
+    with torch.no_grad():
+        logits, batch = log_probs.logits(SAMPLES)
+        summed, _ = log_probs.of(SAMPLES)
+
+    for number, sample in enumerate(SAMPLES):
+        first = sample.prompt[1:] if prompt_in_loss else ()
+        for branch, continuation in enumerate(sample.continuations):
+            mine = batch.owners == 2 * number + branch
+            assert batch.targets[mine].tolist() == [*first, *continuation]
+            picked = logits[mine].log_softmax(-1).gather(1, batch.targets[mine].unsqueeze(1)).sum()
+            torch.testing.assert_close(picked, summed[number, branch], atol=1e-4, rtol=1e-6)
