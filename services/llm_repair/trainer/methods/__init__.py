@@ -1,4 +1,7 @@
-"""Repair methods: a closed registry from typed parameters to objectives. One method, one file."""
+"""Repair methods: a closed registry from typed parameters to objectives. One method, one file.
+
+DAPT's is in `models/training`: the selection service trains by it too.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ from llm_repair.core.repair import (
     KtoMethod,
     Method,
 )
+from llm_repair.models.training.dapt import DaptObjective
 from llm_repair.models.training.objectives import Objective
-from llm_repair.trainer.methods.dapt import DaptObjective
 from llm_repair.trainer.methods.dpo import DpoObjective
 
 NOT_CARRIED_OUT: Mapping[type[Method], tuple[str, str]] = {

@@ -21,5 +21,5 @@ class DaptObjective:
     averages_over_tokens: bool = True
 
     def terms(self, log_probs: Tensor, reference: Tensor) -> Terms:
-        """Returns the negative log-likelihood of each sample; see `models.objectives.Objective`."""
+        """Returns the negative log-likelihood of each sample; see `objectives.Objective`."""
         return Terms(losses=dapt_loss(log_probs[:, 0]), measures={})
