@@ -20,8 +20,10 @@ from llm_repair.client._errors import (
     Unimplemented,
 )
 from llm_repair.client._handle import TERMINAL_STATES, RepairHandle, Update
-from llm_repair.client._spec import dataset, judge, parse_slice, repair_spec
+from llm_repair.client._selection import Selection
+from llm_repair.client._spec import dataset, judge, parse_slice, repair_spec, selection_spec
 from llm_repair.client._spec_file import load_policy, load_spec
+from llm_repair.client._strategy import StrategyOptions, selection_strategy
 from llm_repair.client._sync import SyncRepairClient, SyncRepairHandle
 
 __all__ = [
@@ -40,7 +42,9 @@ __all__ = [
     "RepairFailed",
     "RepairHandle",
     "ResourceExhausted",
+    "Selection",
     "ServerError",
+    "StrategyOptions",
     "SyncRepairClient",
     "SyncRepairHandle",
     "Unauthenticated",
@@ -53,4 +57,6 @@ __all__ = [
     "load_spec",
     "parse_slice",
     "repair_spec",
+    "selection_spec",
+    "selection_strategy",
 ]

@@ -21,6 +21,7 @@ from llm_repair.client._errors import (
     error_from_call,
     is_from_transport,
 )
+from llm_repair.client._selection import Selection, read_selection, write_selected_rows
 from llm_repair.client._transport import Transport, delays
 from llm_repair.v1 import coordinator_pb2 as pb
 
@@ -123,6 +124,24 @@ class RepairHandle:
         transport = self._transport
         response = await transport.unary(transport.repairs.GetReport, pb.GetReportRequest(name=self.name))
         return await download(transport, response.report.digest, into)
+
+    async def selection(self) -> Selection:
+        """Returns the selected samples, which are there as soon as the step `select` is committed.
+
+        Raises:
+          FailedPrecondition: they are not there (yet).
+        """
+        return await read_selection(self._transport, await self.get())
+
+    async def selected_rows(self, into: Path) -> Path:
+        """Writes the selected rows of the pool into a file of JSON lines, in rank order, and returns it.
+
+        Raises:
+          FailedPrecondition: the selection is not there (yet).
+        """
+        repair = await self.get()
+        selected = await read_selection(self._transport, repair)
+        return await write_selected_rows(self._transport, repair, selected.ids, into)
 
     async def model(self, into: Path) -> Path:
         """Downloads the repaired model into a folder that transformers and vLLM load as it is.

@@ -6,11 +6,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
-from google.protobuf.message import Message
-
+from llm_repair.client._choices import choose
 from llm_repair.client._errors import FieldViolation, InvalidRequest
 from llm_repair.v1 import coordinator_pb2 as pb
-from llm_repair.v1 import evaluation_pb2, trainer_pb2, types_pb2
+from llm_repair.v1 import evaluation_pb2, selection_pb2, trainer_pb2, types_pb2
 
 NumberFormat = Literal["float32", "bfloat16"]
 # A revision in `hf:org/name@revision` cannot hold a colon, so the two uses of `@` never meet.
@@ -23,7 +22,7 @@ def repair_spec(
     model: str | None = None,
     pool: str | types_pb2.DatasetRef | None = None,
     prompts: str | types_pb2.DatasetRef | None = None,
-    strategy: str | None = None,
+    strategy: str | selection_pb2.SelectionStrategy | None = None,
     fraction: float | None = None,
     samples: int | None = None,
     tokens: int | None = None,
@@ -38,6 +37,7 @@ def repair_spec(
     draws: int | None = None,
     dtype: NumberFormat | None = None,
     encoder: str | None = None,
+    proxy: str | None = None,
     gate: pb.GatePolicy | None = None,
     random_control: bool | None = None,
     seed: int | None = None,
@@ -51,7 +51,7 @@ def repair_spec(
       model: The model to repair.
       pool: Rows that the team brings; excludes `prompts`.
       prompts: Prompts from which the model's own samples make the pool.
-      strategy: Name of a selection strategy. Default `saps`.
+      strategy: Name of a selection strategy, or what `selection_strategy` builds. Default `saps`.
       fraction: Share of the pool, (0, 1]; excludes `samples` and `tokens`. Default 0.25.
       samples: Number of samples.
       tokens: Number of tokens.
@@ -66,6 +66,7 @@ def repair_spec(
       draws: Samples per evaluation prompt.
       dtype: Number format of training, generation and scoring.
       encoder: A sentence-transformers folder.
+      proxy: The model that scores samples, in the place of the model itself.
       gate: When the repair is good.
       random_control: Also repairs with RANDOM at the same budget.
       seed: Of every random choice.
@@ -76,7 +77,7 @@ def repair_spec(
     spec = pb.RepairSpec()
     if base is not None:
         spec.CopyFrom(base)
-    for target, reference in ((spec.model, model), (spec.encoder, encoder)):
+    for target, reference in ((spec.model, model), (spec.encoder, encoder), (spec.proxy, proxy)):
         if reference is not None:
             target.reference = reference
             target.SetInParent()
@@ -93,6 +94,55 @@ def repair_spec(
         spec.random_control = random_control
     if seed is not None:
         spec.seed = seed
+    return spec
+
+
+def selection_spec(
+    *,
+    base: pb.RepairSpec | None = None,
+    model: str | None = None,
+    pool: str | types_pb2.DatasetRef | None = None,
+    prompts: str | types_pb2.DatasetRef | None = None,
+    strategy: str | selection_pb2.SelectionStrategy | None = None,
+    fraction: float | None = None,
+    samples: int | None = None,
+    tokens: int | None = None,
+    method: str | None = None,
+    lora: bool = False,
+    top_layers: int | None = None,
+    judges: Sequence[str | evaluation_pb2.Judge] = (),
+    dtype: NumberFormat | None = None,
+    encoder: str | None = None,
+    proxy: str | None = None,
+    seed: int | None = None,
+) -> pb.RepairSpec:
+    """Builds a request that ends with its selection; a repair with the same arguments goes on from there.
+
+    Arguments are those of `repair_spec`. Model, encoder and judges matter where strategy or pool go by them; the
+    method where the strategy goes by its gradient or by a training run. A `base` may be a whole repair.
+
+    Raises:
+      InvalidRequest: as `repair_spec`.
+    """
+    spec = repair_spec(
+        base=base,
+        model=model,
+        pool=pool,
+        prompts=prompts,
+        strategy=strategy,
+        fraction=fraction,
+        samples=samples,
+        tokens=tokens,
+        method=method,
+        lora=lora,
+        top_layers=top_layers,
+        judges=judges,
+        dtype=dtype,
+        encoder=encoder,
+        proxy=proxy,
+        seed=seed,
+    )
+    spec.goal = pb.REPAIR_GOAL_SELECTION
     return spec
 
 
@@ -121,7 +171,7 @@ def judge(text: str) -> evaluation_pb2.Judge:
     """Returns a judge from `name` or `name=REF`."""
     name, _, reference = text.partition("=")
     built = evaluation_pb2.Judge()
-    chosen = _choose(built, "kind", name, "evaluation.judges")
+    chosen = choose(built, "kind", name, "evaluation.judges")
     if reference:
         if not isinstance(
             chosen, (evaluation_pb2.HatesonarJudge, evaluation_pb2.DetoxifyJudge, evaluation_pb2.ClassifierJudge)
@@ -142,10 +192,11 @@ def _set_pool(
         spec.self_generated_pool.prompts.CopyFrom(_dataset(prompts))
 
 
-def _set_selection(spec: pb.RepairSpec, strategy: str | None) -> None:
-    if strategy is None and spec.WhichOneof("selection") is not None:
-        return
-    _choose(spec.strategy, "kind", strategy or "saps", "strategy")
+def _set_selection(spec: pb.RepairSpec, strategy: str | selection_pb2.SelectionStrategy | None) -> None:
+    if isinstance(strategy, selection_pb2.SelectionStrategy):
+        spec.strategy.CopyFrom(strategy)
+    elif strategy is not None or spec.WhichOneof("selection") is None:
+        choose(spec.strategy, "kind", strategy or "saps", "strategy")
 
 
 def _set_budget(spec: pb.RepairSpec, fraction: float | None, samples: int | None, tokens: int | None) -> None:
@@ -167,7 +218,7 @@ def _set_method(target: trainer_pb2.RepairMethod, method: str | None, *, lora: b
     if lora and top_layers is not None:
         raise _invalid("method", "give lora or top_layers, not both")
     if method is not None or target.WhichOneof("objective") is None:
-        _choose(target, "objective", method or "dpo", "method")
+        choose(target, "objective", method or "dpo", "method")
     if lora:
         target.lora.SetInParent()
     if top_layers is not None:
@@ -219,24 +270,6 @@ def _is_bfloat16(dtype: str) -> bool:
     if dtype not in ("float32", "bfloat16"):
         raise _invalid("dtype", f"must be float32 or bfloat16, is {dtype!r}")
     return dtype == "bfloat16"
-
-
-def _choose(message: Message, oneof: str, name: str, field: str) -> Message:
-    """Sets one alternative of a oneof by its name, `-` for `_` and in any case, and returns it.
-
-    An alternative that is chosen already keeps its parameters.
-    """
-    alternatives = [each.name for each in message.DESCRIPTOR.oneofs_by_name[oneof].fields]
-    wanted = name.strip().lower().replace("-", "_")
-    if wanted not in alternatives:
-        raise InvalidRequest(
-            [FieldViolation(field, f"{name!r} is not known; choose one of {', '.join(alternatives)}")],
-            reason="UNKNOWN_STRATEGY",
-            metadata={"name": name, "known": ", ".join(alternatives)},
-        )
-    chosen: Message = getattr(message, wanted)
-    chosen.SetInParent()
-    return chosen
 
 
 def _dataset(value: str | types_pb2.DatasetRef) -> types_pb2.DatasetRef:

@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar
 
 from llm_repair.client._client import RepairClient
 from llm_repair.client._handle import RepairHandle, Update
+from llm_repair.client._selection import Selection
 from llm_repair.v1 import coordinator_pb2 as pb
 from llm_repair.v1 import types_pb2
 
@@ -93,6 +94,14 @@ class SyncRepairHandle:
     def report(self, into: Path) -> Path:
         """Downloads the report into a folder."""
         return self._loop.run(self._handle.report(into))
+
+    def selection(self) -> Selection:
+        """Returns the selected samples; see `RepairHandle.selection`."""
+        return self._loop.run(self._handle.selection())
+
+    def selected_rows(self, into: Path) -> Path:
+        """Writes the selected rows of the pool into a file; see `RepairHandle.selected_rows`."""
+        return self._loop.run(self._handle.selected_rows(into))
 
     def model(self, into: Path) -> Path:
         """Downloads the repaired model into a folder."""

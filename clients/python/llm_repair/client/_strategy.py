@@ -1,0 +1,141 @@
+"""A selection strategy in readable form: its name, the filters around it, and parameters by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Final, cast
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+from llm_repair.client._choices import choose, enum_number
+from llm_repair.client._errors import FieldViolation, InvalidRequest
+from llm_repair.v1 import selection_pb2
+
+_INNER: Final = "then"
+"""Field of a filter that holds the strategy inside it."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StrategyOptions:
+    """Parameters of strategies, named as in the contract, which says their ranges and defaults; None is the default."""
+
+    text_view: str | None = None
+    """Of k_center, saps, cluster_random: `prompt`, `rejected`, `chosen`, `prompt-rejected`, `prompt-chosen`."""
+    pca_components: int | None = None
+    """Of the same."""
+    clusters: int | None = None
+    """Of saps, cluster_random."""
+    boundary_fraction: float | None = None
+    """Of saps."""
+    allocation: str | None = None
+    """Of saps: `proportional` or `equal`."""
+    score: str | None = None
+    """Of ccs: `loss`, `grand`, `el2n`, `aum`, `forgetting` or `toxicity`."""
+    hard_cutoff: float | None = None
+    """Of ccs."""
+    strata: int | None = None
+    """Of ccs."""
+    stratum_edges: Sequence[float] | None = None
+    """Of ccs."""
+    dynamics_epochs: int | None = None
+    """Of ccs."""
+    low: float | None = None
+    """Of learnability."""
+    high: float | None = None
+    """Of learnability."""
+    failing_from: float | None = None
+    """Of learnability."""
+    max_hardness: float | None = None
+    """Of hardness_filter."""
+
+
+def selection_strategy(
+    name: str | None = None,
+    *,
+    then: Sequence[str] = (),
+    options: StrategyOptions | None = None,
+    preset: str | None = None,
+    base: selection_pb2.SelectionStrategy | None = None,
+) -> selection_pb2.SelectionStrategy:
+    """Builds a choice of strategy; whatever is not given keeps the server's default.
+
+    Args:
+      name: Such as `saps` or `hardness-filter`; needed without a `base`.
+      then: What a filter holds, outermost first: `("learnability", "saps")` inside `hardness-filter`.
+      options: Parameters; each goes to the strategy or filter that has it.
+      preset: `paper` or `default`, of the strategy that ranks.
+      base: A choice to start from; it is copied. What has the same name in it keeps its parameters.
+
+    Raises:
+      InvalidRequest: a name that is not known, a parameter that none of them has, or something inside what is no
+        filter. Values are checked by the server.
+    """
+    chosen = selection_pb2.SelectionStrategy()
+    if base is not None:
+        chosen.CopyFrom(base)
+    if name is not None or chosen.WhichOneof("kind") is None:
+        choose(chosen, "kind", name or "", "strategy")
+    _put_inside(chosen, then)
+    for field, value in dataclasses.asdict(options or StrategyOptions()).items():
+        if value is not None:
+            _set_parameter(chosen, field, value)
+    if preset is not None:
+        *_, (path, innermost) = _chain(chosen)
+        _assign(innermost, "preset", preset, f"{path}.preset")
+    return chosen
+
+
+def _chain(chosen: selection_pb2.SelectionStrategy) -> Iterator[tuple[str, selection_pb2.SelectionStrategy]]:
+    """Yields a choice and those inside it, outermost first, each with its path."""
+    path = "strategy"
+    while True:
+        yield path, chosen
+        part = _part(chosen)
+        if _INNER not in part.DESCRIPTOR.fields_by_name or not part.HasField(_INNER):
+            return
+        path, chosen = f"{path}.{chosen.WhichOneof('kind')}.{_INNER}", getattr(part, _INNER)
+
+
+def _part(chosen: selection_pb2.SelectionStrategy) -> Message:
+    # Inside a filter nothing need be chosen, which means RANDOM.
+    return getattr(chosen, chosen.WhichOneof("kind") or "random")
+
+
+def _put_inside(chosen: selection_pb2.SelectionStrategy, then: Sequence[str]) -> None:
+    path = "strategy"
+    for name in then:
+        part = _part(chosen)
+        path = f"{path}.{chosen.WhichOneof('kind')}.{_INNER}"
+        if _INNER not in part.DESCRIPTOR.fields_by_name:
+            raise InvalidRequest([FieldViolation(path, f"{chosen.WhichOneof('kind')} is no filter and holds nothing")])
+        chosen = getattr(part, _INNER)
+        choose(chosen, "kind", name, path)
+
+
+def _set_parameter(chosen: selection_pb2.SelectionStrategy, name: str, value: object) -> None:
+    """Sets a parameter where it belongs; no two strategies that can hold one another share a name."""
+    parts = [(f"{path}.{each.WhichOneof('kind')}.{name}", _part(each)) for path, each in _chain(chosen)]
+    for path, part in parts:
+        if name in part.DESCRIPTOR.fields_by_name:
+            _assign(part, name, value, path)
+            return
+    path, part = parts[-1]
+    known = ", ".join(field for _, each in parts for field in each.DESCRIPTOR.fields_by_name if field != _INNER)
+    names = " and ".join(str(each.WhichOneof("kind")) for _, each in _chain(chosen))
+    raise InvalidRequest([FieldViolation(path, f"is no parameter of {names}; there are: {known or 'none'}")])
+
+
+def _assign(part: Message, name: str, value: object, path: str) -> None:
+    descriptor = cast(FieldDescriptor, part.DESCRIPTOR.fields_by_name[name])
+    if descriptor.enum_type is not None:
+        value = enum_number(descriptor.enum_type, str(value), path)
+    try:
+        if descriptor.is_repeated:
+            part.ClearField(name)
+            getattr(part, name).extend(value)
+        else:
+            setattr(part, name, value)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest([FieldViolation(path, "is not a number the contract can hold")]) from error
