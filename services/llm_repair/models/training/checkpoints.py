@@ -33,12 +33,13 @@ from llm_repair.core.execution import StepContext
 KEEP = 2
 """Checkpoints kept per step: the newest, and one to fall back on if it is torn."""
 
-_STATE, _WEIGHTS, _OPTIMIZER, _BEST, _REFERENCE = (
+_STATE, _WEIGHTS, _OPTIMIZER, _BEST, _REFERENCE, _OBSERVED = (
     "state.json",
     "weights.safetensors",
     "optimizer.safetensors",
     "best.safetensors",
     "reference.safetensors",
+    "observed.safetensors",
 )
 
 
@@ -100,6 +101,8 @@ class TrainingState:
     """Weights at the best validation; empty before the first."""
     reference: Tensor
     """(samples, continuations), rows by sample id; empty where the method needs none."""
+    observed: Mapping[str, Tensor]
+    """What the observer of the run has gathered; empty without one."""
     history: History
 
 
@@ -121,6 +124,7 @@ class Checkpoints:
             save_file(dict(state.optimizer), folder / _OPTIMIZER)
             save_file(dict(state.best), folder / _BEST)
             save_file({"reference": state.reference}, folder / _REFERENCE)
+            save_file(dict(state.observed), folder / _OBSERVED)
             about = {
                 "step": state.step,
                 "base_digest": self.base_digest,
@@ -161,6 +165,7 @@ class Checkpoints:
                 optimizer=load_file(folder / _OPTIMIZER),
                 best=load_file(folder / _BEST),
                 reference=load_file(folder / _REFERENCE)["reference"],
+                observed=load_file(folder / _OBSERVED),
                 history=_history(about["history"]),
             )
         except RepairError:

@@ -15,6 +15,8 @@ from collections import defaultdict
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +52,24 @@ class TrainingResult:
     """Step whose weights were kept: the best validation, or the last step without one."""
     planned_steps: int
     seconds: Mapping[str, float]
-    """Wall time of this attempt by part: reference, training, validation, checkpoints."""
+    """Wall time of this attempt by part: reference, training, validation, observation, checkpoints."""
+
+
+class EpochObserver(Protocol):
+    """Looks at the model at the end of every epoch; what it gathers travels with the checkpoints of the run."""
+
+    def after_epoch(self, step: int) -> None:
+        """Looks at the model, which is in evaluation mode and asked for no gradient; `step` ended the epoch."""
+        ...
+
+    @property
+    def gathered(self) -> Mapping[str, Tensor]:
+        """Everything gathered since the first epoch."""
+        ...
+
+    def restore(self, gathered: Mapping[str, Tensor]) -> None:
+        """Goes on from what an earlier attempt had gathered."""
+        ...
 
 
 @dataclass
@@ -76,6 +95,7 @@ class TrainingRun:
         seed: int,
         context: StepContext,
         checkpoints: Checkpoints,
+        observer: EpochObserver | None = None,
     ) -> None:
         """Prepares a run; samples of any order, held_out for the validation loss, may be empty."""
         self._target = target
@@ -86,7 +106,10 @@ class TrainingRun:
         self._seed = seed
         self._context = context
         self._checkpoints = checkpoints
+        self._observer = observer
         self._schedule: Schedule = plan(method, len(self._samples))
+        # The latest is kept: to hash every id at every step would outgrow the training itself on a large pool.
+        self._order = lru_cache(maxsize=1)(partial(epoch_order, [sample.id for sample in self._samples], seed=seed))
         self._parameters = target.parameters
         self._optimizer = _optimizer(method, list(self._parameters.values()))
         self._log_probs = LogProbs(
@@ -144,6 +167,8 @@ class TrainingRun:
             self._best = {name: value.clone() for name, value in state.best.items()}
             self._history = state.history
             self._step = state.step
+            if self._observer:
+                self._observer.restore(state.observed)
         self._reference = {sample.id: row for sample, row in zip(everyone, rows, strict=True)}
         self._report()
 
@@ -182,14 +207,16 @@ class TrainingRun:
             self._history.curve.append(CurvePoint(step, sums.loss, rate, norm, sums.tokens, pace, measures))
         if self._held_out and self._schedule.validates_after(step):
             self._validate(step)
+        if self._observer and self._schedule.ends_epoch(step):
+            with self._timed("observation"), torch.no_grad():
+                self._observer.after_epoch(step)
         if self._schedule.checkpoints_after(step):
             self._checkpoint()
         self._report()
 
     def _batch(self, step: int) -> list[TokenisedSample]:
         epoch, number = self._schedule.place(step)
-        order = epoch_order([sample.id for sample in self._samples], seed=self._seed, epoch=epoch)
-        size = self._method.batch_samples
+        order, size = self._order(epoch=epoch), self._method.batch_samples
         return [self._samples[index] for index in order[number * size : (number + 1) * size]]
 
     def _pass_over(self, samples: Sequence[TokenisedSample], step: int, *, learn: bool) -> _Pass:
@@ -253,6 +280,7 @@ class TrainingRun:
                 optimizer=optimizer_tensors(self._optimizer, self._parameters),
                 best=self._best,
                 reference=torch.stack([self._reference[sample.id] for sample in everyone]),
+                observed=self._observer.gathered if self._observer else {},
                 history=self._history,
             )
             self._checkpoints.save(state)
@@ -266,7 +294,10 @@ class TrainingRun:
         try:
             yield
         finally:
-            self._seconds[part] += time.perf_counter() - started
+            seconds = time.perf_counter() - started
+            self._seconds[part] += seconds
+            if self._target.model.device.type != "cpu":
+                self._context.count(accelerator_s=seconds)
 
 
 def _optimizer(method: RepairMethod, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:

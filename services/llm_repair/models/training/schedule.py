@@ -43,6 +43,10 @@ class Schedule:
         """Says whether a checkpoint follows a step; none at the end, where the result itself follows."""
         return step % self.checkpoint_every == 0 and step < self.steps
 
+    def ends_epoch(self, step: int) -> bool:
+        """Says whether a step takes the last batch of an epoch."""
+        return step % self.steps_per_epoch == 0
+
     def place(self, step: int) -> tuple[int, int]:
         """Returns (epoch, number of the batch in it) of a step, both from 0."""
         return divmod(step - 1, self.steps_per_epoch)

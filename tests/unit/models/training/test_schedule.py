@@ -52,3 +52,10 @@ def test_checkpoints_come_at_their_interval_but_not_at_the_end() -> None:
     schedule = plan(RepairMethod(DpoMethod(), epochs=1, batch_samples=1, checkpoint_every_steps=5), 15)
 
     assert [step for step in range(1, 16) if schedule.checkpoints_after(step)] == [5, 10]
+
+
+def test_epochs_end_with_their_smaller_last_batch() -> None:
+    """7 samples in batches of 3 are 3 steps an epoch."""
+    schedule = plan(RepairMethod(DpoMethod(), epochs=2, batch_samples=3), 7)
+
+    assert [step for step in range(1, 7) if schedule.ends_epoch(step)] == [3, 6]
