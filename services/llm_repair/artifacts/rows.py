@@ -6,7 +6,6 @@ import datetime
 import decimal
 import hashlib
 import math
-import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -17,7 +16,7 @@ from llm_repair.artifacts.datasets import FIELDS, Row, row_line
 from llm_repair.artifacts.source_files import Record
 from llm_repair.core.errors import DatasetInvalid
 from llm_repair.core.execution import Json
-from llm_repair.core.references import DatasetKind, DatasetRef, FieldMap, HashSlice
+from llm_repair.core.references import DatasetKind, DatasetRef, FieldMap, HashSlice, normalized
 
 KIND_FIELDS = {
     DatasetKind.POOL: ("prompt", "chosen", "rejected"),
@@ -77,11 +76,6 @@ def rows_from(records: Iterable[Record], source: DatasetRef, kind: DatasetKind) 
     if not kept:
         raise DatasetInvalid("no usable row is left", total_rows=total, bad_rows=len(bad), usable_rows=len(rows))
     return ImportedRows(tuple(sorted(kept, key=lambda row: row.id)), total, tuple(bad), duplicates)
-
-
-def normalized(text: str) -> str:
-    """Returns text in NFKC and lower case, words joined by one blank."""
-    return " ".join(unicodedata.normalize("NFKC", text).lower().split())
 
 
 def hash_fraction(row: Row) -> float:

@@ -13,13 +13,13 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from llm_repair.artifacts.datasets import read_rows
-from llm_repair.artifacts.rows import normalized
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.coordinator.plan import arms, choice_of, evaluated_as, judge_name, pool_digest
 from llm_repair.coordinator.records import RepairRecord, StepRecord
 from llm_repair.core.execution import StepResult, Usage
 from llm_repair.core.gate import GatePolicy, GateResult, evaluate_gate
 from llm_repair.core.metrics import Metric, metric_from_json
+from llm_repair.core.references import normalized
 from llm_repair.core.registry import STRATEGIES, name_of
 from llm_repair.core.repairs import SelfGeneratedPool
 from llm_repair.core.steps import to_json

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import enum
 import re
+import unicodedata
 from dataclasses import dataclass
 
 from llm_repair.core.errors import ReferenceInvalid
@@ -139,12 +140,17 @@ class FieldMap:
     text: str = ""
 
 
+def normalized(text: str) -> str:
+    """Returns text in NFKC and lower case, words joined by one blank: texts equal in this form count as one."""
+    return " ".join(unicodedata.normalize("NFKC", text).lower().split())
+
+
 @dataclass(frozen=True)
 class HashSlice:
     """The rows whose hash falls into [start, end): a split that does not depend on the order of the file.
 
-    The hash is the first 8 bytes of sha256 of the normalised key text (NFKC, lower case, words joined by one
-    blank), as a fraction of 2**64. The key text is `prompt`, or `text` where there is no prompt.
+    The hash is the first 8 bytes of sha256 of the `normalized` key text, as a fraction of 2**64. The key text is
+    `prompt`, or `text` where there is no prompt.
     """
 
     start: float

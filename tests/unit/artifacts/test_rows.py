@@ -12,11 +12,11 @@ import pyarrow.parquet as parquet
 import pytest
 
 from llm_repair.artifacts.datasets import Row, read_rows, write_rows
-from llm_repair.artifacts.rows import ImportedRows, hash_fraction, normalized, rows_from
+from llm_repair.artifacts.rows import ImportedRows, hash_fraction, rows_from
 from llm_repair.artifacts.source_files import read_records
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.errors import DatasetInvalid
-from llm_repair.core.references import DatasetFormat, DatasetKind, DatasetRef, FieldMap, HashSlice
+from llm_repair.core.references import DatasetFormat, DatasetKind, DatasetRef, FieldMap, HashSlice, normalized
 
 REF = "file:/data/rows.jsonl"
 PAIR = {"prompt": "p", "chosen": "c", "rejected": "r"}
