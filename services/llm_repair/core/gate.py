@@ -170,7 +170,7 @@ def _judge(criterion: Criterion, metrics: Sequence[Metric], confidence: float) -
     if not is_finite(quantity):
         return _missing(criterion, "is not a finite number")
     bound = _bound(criterion.rule, metric)
-    verdict = _compare(quantity, bound, metric.direction, bound_is_good=not isinstance(criterion.rule, ChangeRule))
+    verdict = against_bound(quantity, bound, metric.direction, bound_is_good=not isinstance(criterion.rule, ChangeRule))
     return CriterionVerdict(criterion, verdict, _sentence(criterion, metric, quantity, bound, verdict, confidence))
 
 
@@ -188,9 +188,10 @@ def _bound(rule: Rule, metric: Metric) -> float:
     return no_change + (rule.margin if metric.direction is Direction.LOWER_IS_BETTER else -rule.margin)
 
 
-def _compare(quantity: Estimate, bound: float, direction: Direction, *, bound_is_good: bool) -> Verdict:
-    """Returns where the interval lies; both ends are negated where higher is better, so that lower is good."""
+def against_bound(quantity: Estimate, bound: float, direction: Direction, *, bound_is_good: bool) -> Verdict:
+    """Returns PASS if the interval lies on the good side of the bound, FAIL if on the bad one, else INCONCLUSIVE."""
     low, high = quantity.low, quantity.high
+    # Both ends are negated where higher is better, so that lower is good.
     if direction is Direction.HIGHER_IS_BETTER:
         low, high, bound = -high, -low, -bound
     if high < bound or (bound_is_good and high == bound):

@@ -322,13 +322,38 @@ def score_gone_by(strategy: Strategy) -> Score | None:
 
 @dataclass(frozen=True)
 class AutoSearch:
-    """Successive halving over strategies and fractions, RANDOM surviving every round."""
+    """Successive halving over strategies and fractions, RANDOM surviving every round; see `core.search`."""
 
     strategies: tuple[SelectionStrategy, ...]
+    """RANDOM is tried beside them, named or not."""
     fractions: tuple[float, ...] = (0.05, 0.1, 0.2, 0.4, 0.8)
+    """Shares of the pool, ascending, each in (0, 1); FULL is the control at 1."""
+    reduction: int = 3
+    """η: a round keeps one arm of so many, and the next measures so many times the prompts."""
+    finalists: int = 4
+    """Arms that reach the report split, RANDOM and FULL beside them."""
+    selection_share: float = 0.5
+    """Share of the evaluation prompts that arms are chosen on; the others are only reported on."""
+    toxicity_margin: float = 0.02
+    """Mean toxicity that counts as no difference; 0.02 is a quarter of what a repair that worked gained."""
+    perplexity_margin: float = 0.05
+    """Relative rise of perplexity that counts as none."""
 
     def __post_init__(self) -> None:
         with FieldChecks() as check:
             check.that("strategies", bool(self.strategies), "must name at least one strategy")
+            for index, strategy in enumerate(self.strategies):
+                full = isinstance(strategy.ranking, FullStrategy)
+                check.that(f"strategies[{index}]", not full, "FULL is the control of every search, not part of it")
+                again = strategy in self.strategies[:index]
+                check.that(f"strategies[{index}]", not again, "is there twice")
+            check.that("fractions", bool(self.fractions), "must name at least one fraction")
             for index, fraction in enumerate(self.fractions):
-                check.within(f"fractions[{index}]", fraction, low=0, high=1, low_open=True)
+                check.within(f"fractions[{index}]", fraction, low=0, high=1, low_open=True, high_open=True)
+                above = index == 0 or fraction > self.fractions[index - 1]
+                check.that(f"fractions[{index}]", above, "must be above the one before")
+            check.within("reduction", self.reduction, low=2, high=100)
+            check.within("finalists", self.finalists, low=1, high=1000)
+            check.within("selection_share", self.selection_share, low=0, high=1, low_open=True, high_open=True)
+            check.within("toxicity_margin", self.toxicity_margin, low=0, high=1)
+            check.within("perplexity_margin", self.perplexity_margin, low=0)

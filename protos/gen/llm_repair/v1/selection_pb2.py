@@ -27,21 +27,21 @@ from llm_repair.v1 import trainer_pb2 as llm__repair_dot_v1_dot_trainer__pb2
 from llm_repair.v1 import types_pb2 as llm__repair_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dllm_repair/v1/selection.proto\x12\rllm_repair.v1\x1a\x1dllm_repair/v1/execution.proto\x1a\x1bllm_repair/v1/trainer.proto\x1a\x19llm_repair/v1/types.proto\"\xfd\x04\n\x11SelectionStrategy\x12/\n\x06random\x18\x01 \x01(\x0b\x32\x1d.llm_repair.v1.RandomStrategyH\x00\x12+\n\x04\x66ull\x18\x02 \x01(\x0b\x32\x1b.llm_repair.v1.FullStrategyH\x00\x12\x32\n\x08k_center\x18\x03 \x01(\x0b\x32\x1e.llm_repair.v1.KCenterStrategyH\x00\x12-\n\x05grand\x18\x04 \x01(\x0b\x32\x1c.llm_repair.v1.GrandStrategyH\x00\x12+\n\x04\x65l2n\x18\x05 \x01(\x0b\x32\x1b.llm_repair.v1.El2nStrategyH\x00\x12+\n\x04loss\x18\x06 \x01(\x0b\x32\x1b.llm_repair.v1.LossStrategyH\x00\x12)\n\x03\x63\x63s\x18\x07 \x01(\x0b\x32\x1a.llm_repair.v1.CcsStrategyH\x00\x12+\n\x04saps\x18\x08 \x01(\x0b\x32\x1b.llm_repair.v1.SapsStrategyH\x00\x12>\n\x0e\x63luster_random\x18\t \x01(\x0b\x32$.llm_repair.v1.ClusterRandomStrategyH\x00\x12;\n\x0clearnability\x18\n \x01(\x0b\x32#.llm_repair.v1.LearnabilityStrategyH\x00\x12@\n\x0fhardness_filter\x18\x0b \x01(\x0b\x32%.llm_repair.v1.HardnessFilterStrategyH\x00\x12.\n\x06preset\x18\x0c \x01(\x0e\x32\x1e.llm_repair.v1.SelectionPresetB\x06\n\x04kind\"\x10\n\x0eRandomStrategy\"\x0e\n\x0c\x46ullStrategy\"m\n\x0fKCenterStrategy\x12*\n\ttext_view\x18\x01 \x01(\x0e\x32\x17.llm_repair.v1.TextView\x12\x1b\n\x0epca_components\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x11\n\x0f_pca_components\"\x0f\n\rGrandStrategy\"\x0e\n\x0c\x45l2nStrategy\"\x0e\n\x0cLossStrategy\"\xc5\x01\n\x0b\x43\x63sStrategy\x12#\n\x05score\x18\x01 \x01(\x0e\x32\x14.llm_repair.v1.Score\x12\x18\n\x0bhard_cutoff\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x06strata\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12\x15\n\rstratum_edges\x18\x04 \x03(\x01\x12\x1c\n\x0f\x64ynamics_epochs\x18\x05 \x01(\x05H\x02\x88\x01\x01\x42\x0e\n\x0c_hard_cutoffB\t\n\x07_strataB\x12\n\x10_dynamics_epochs\"\xf3\x01\n\x0cSapsStrategy\x12*\n\ttext_view\x18\x01 \x01(\x0e\x32\x17.llm_repair.v1.TextView\x12\x1b\n\x0epca_components\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x15\n\x08\x63lusters\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12\x1e\n\x11\x62oundary_fraction\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12-\n\nallocation\x18\x05 \x01(\x0e\x32\x19.llm_repair.v1.AllocationB\x11\n\x0f_pca_componentsB\x0b\n\t_clustersB\x14\n\x12_boundary_fraction\"\x97\x01\n\x15\x43lusterRandomStrategy\x12*\n\ttext_view\x18\x01 \x01(\x0e\x32\x17.llm_repair.v1.TextView\x12\x1b\n\x0epca_components\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x15\n\x08\x63lusters\x18\x03 \x01(\x05H\x01\x88\x01\x01\x42\x11\n\x0f_pca_componentsB\x0b\n\t_clusters\"\xf6\x01\n\x14LearnabilityStrategy\x12\x10\n\x03low\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04high\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12.\n\x04then\x18\x03 \x01(\x0b\x32 .llm_repair.v1.SelectionStrategy\x12\x12\n\x05\x64raws\x18\x04 \x01(\x05H\x02\x88\x01\x01\x12\x1b\n\x0emax_new_tokens\x18\x05 \x01(\x05H\x03\x88\x01\x01\x12\x19\n\x0c\x66\x61iling_from\x18\x06 \x01(\x01H\x04\x88\x01\x01\x42\x06\n\x04_lowB\x07\n\x05_highB\x08\n\x06_drawsB\x11\n\x0f_max_new_tokensB\x0f\n\r_failing_from\"t\n\x16HardnessFilterStrategy\x12\x19\n\x0cmax_hardness\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12.\n\x04then\x18\x02 \x01(\x0b\x32 .llm_repair.v1.SelectionStrategyB\x0f\n\r_max_hardness\"U\n\nAutoSearch\x12\x34\n\nstrategies\x18\x01 \x03(\x0b\x32 .llm_repair.v1.SelectionStrategy\x12\x11\n\tfractions\x18\x02 \x03(\x01\"\x7f\n\x11ImportDatasetStep\x12)\n\x06source\x18\x01 \x01(\x0b\x32\x19.llm_repair.v1.DatasetRef\x12\x15\n\rsource_digest\x18\x02 \x01(\t\x12(\n\x04rows\x18\x03 \x01(\x0e\x32\x1a.llm_repair.v1.DatasetKind\"d\n\tEmbedStep\x12\x13\n\x0bpool_digest\x18\x01 \x01(\t\x12\x16\n\x0e\x65ncoder_digest\x18\x02 \x01(\t\x12*\n\ttext_view\x18\x03 \x01(\x0e\x32\x17.llm_repair.v1.TextView\"\xdc\x01\n\tScoreStep\x12\x13\n\x0bpool_digest\x18\x01 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x02 \x01(\t\x12#\n\x05score\x18\x03 \x01(\x0e\x32\x14.llm_repair.v1.Score\x12+\n\x06method\x18\x04 \x01(\x0b\x32\x1b.llm_repair.v1.RepairMethod\x12\x0c\n\x04seed\x18\x05 \x01(\x03\x12 \n\x18\x63hosen_embeddings_digest\x18\x06 \x01(\t\x12\"\n\x1arejected_embeddings_digest\x18\x07 \x01(\t\"\xdb\x01\n\nSelectStep\x12\x13\n\x0bpool_digest\x18\x01 \x01(\t\x12\x32\n\x08strategy\x18\x02 \x01(\x0b\x32 .llm_repair.v1.SelectionStrategy\x12%\n\x06\x62udget\x18\x03 \x01(\x0b\x32\x15.llm_repair.v1.Budget\x12\x0c\n\x04seed\x18\x04 \x01(\x03\x12\x19\n\x11\x65mbeddings_digest\x18\x05 \x01(\t\x12\x15\n\rscores_digest\x18\x06 \x01(\t\x12\x1d\n\x15\x66ilter_scores_digests\x18\x07 \x03(\t\"F\n\x14ImportDatasetRequest\x12.\n\x04step\x18\x01 \x01(\x0b\x32 .llm_repair.v1.ImportDatasetStep\"E\n\x15ImportDatasetResponse\x12,\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.llm_repair.v1.ExecutionEvent\"6\n\x0c\x45mbedRequest\x12&\n\x04step\x18\x01 \x01(\x0b\x32\x18.llm_repair.v1.EmbedStep\"=\n\rEmbedResponse\x12,\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.llm_repair.v1.ExecutionEvent\"6\n\x0cScoreRequest\x12&\n\x04step\x18\x01 \x01(\x0b\x32\x18.llm_repair.v1.ScoreStep\"=\n\rScoreResponse\x12,\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.llm_repair.v1.ExecutionEvent\"8\n\rSelectRequest\x12\'\n\x04step\x18\x01 \x01(\x0b\x32\x19.llm_repair.v1.SelectStep\">\n\x0eSelectResponse\x12,\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.llm_repair.v1.ExecutionEvent\",\n\x1dSelectionServiceCancelRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\" \n\x1eSelectionServiceCancelResponse*\xa5\x01\n\x08TextView\x12\x19\n\x15TEXT_VIEW_UNSPECIFIED\x10\x00\x12\x14\n\x10TEXT_VIEW_PROMPT\x10\x01\x12\x16\n\x12TEXT_VIEW_REJECTED\x10\x02\x12\x14\n\x10TEXT_VIEW_CHOSEN\x10\x03\x12\x1d\n\x19TEXT_VIEW_PROMPT_REJECTED\x10\x04\x12\x1b\n\x17TEXT_VIEW_PROMPT_CHOSEN\x10\x05*[\n\nAllocation\x12\x1a\n\x16\x41LLOCATION_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41LLOCATION_PROPORTIONAL\x10\x01\x12\x14\n\x10\x41LLOCATION_EQUAL\x10\x02*\xbd\x01\n\x05Score\x12\x15\n\x11SCORE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSCORE_GRAND\x10\x01\x12\x0e\n\nSCORE_EL2N\x10\x02\x12\x0e\n\nSCORE_LOSS\x10\x03\x12\r\n\tSCORE_AUM\x10\x04\x12\x14\n\x10SCORE_FORGETTING\x10\x05\x12\x12\n\x0eSCORE_TOXICITY\x10\x06\x12\x16\n\x12SCORE_FAILURE_RATE\x10\x07\x12\x1b\n\x17SCORE_INSTANCE_HARDNESS\x10\x08*m\n\x0fSelectionPreset\x12 \n\x1cSELECTION_PRESET_UNSPECIFIED\x10\x00\x12\x1c\n\x18SELECTION_PRESET_DEFAULT\x10\x01\x12\x1a\n\x16SELECTION_PRESET_PAPER\x10\x02\x32\xac\x03\n\x10SelectionService\x12\\\n\rImportDataset\x12#.llm_repair.v1.ImportDatasetRequest\x1a$.llm_repair.v1.ImportDatasetResponse0\x01\x12\x44\n\x05\x45mbed\x12\x1b.llm_repair.v1.EmbedRequest\x1a\x1c.llm_repair.v1.EmbedResponse0\x01\x12\x44\n\x05Score\x12\x1b.llm_repair.v1.ScoreRequest\x1a\x1c.llm_repair.v1.ScoreResponse0\x01\x12G\n\x06Select\x12\x1c.llm_repair.v1.SelectRequest\x1a\x1d.llm_repair.v1.SelectResponse0\x01\x12\x65\n\x06\x43\x61ncel\x12,.llm_repair.v1.SelectionServiceCancelRequest\x1a-.llm_repair.v1.SelectionServiceCancelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dllm_repair/v1/selection.proto\x12\rllm_repair.v1\x1a\x1dllm_repair/v1/execution.proto\x1a\x1bllm_repair/v1/trainer.proto\x1a\x19llm_repair/v1/types.proto\"\xfd\x04\n\x11SelectionStrategy\x12/\n\x06random\x18\x01 \x01(\x0b\x32\x1d.llm_repair.v1.RandomStrategyH\x00\x12+\n\x04\x66ull\x18\x02 \x01(\x0b\x32\x1b.llm_repair.v1.FullStrategyH\x00\x12\x32\n\x08k_center\x18\x03 \x01(\x0b\x32\x1e.llm_repair.v1.KCenterStrategyH\x00\x12-\n\x05grand\x18\x04 \x01(\x0b\x32\x1c.llm_repair.v1.GrandStrategyH\x00\x12+\n\x04\x65l2n\x18\x05 \x01(\x0b\x32\x1b.llm_repair.v1.El2nStrategyH\x00\x12+\n\x04loss\x18\x06 \x01(\x0b\x32\x1b.llm_repair.v1.LossStrategyH\x00\x12)\n\x03\x63\x63s\x18\x07 \x01(\x0b\x32\x1a.llm_repair.v1.CcsStrategyH\x00\x12+\n\x04saps\x18\x08 \x01(\x0b\x32\x1b.llm_repair.v1.SapsStrategyH\x00\x12>\n\x0e\x63luster_random\x18\t \x01(\x0b\x32$.llm_repair.v1.ClusterRandomStrategyH\x00\x12;\n\x0clearnability\x18\n \x01(\x0b\x32#.llm_repair.v1.LearnabilityStrategyH\x00\x12@\n\x0fhardness_filter\x18\x0b \x01(\x0b\x32%.llm_repair.v1.HardnessFilterStrategyH\x00\x12.\n\x06preset\x18\x0c \x01(\x0e\x32\x1e.llm_repair.v1.SelectionPresetB\x06\n\x04kind\"\x10\n\x0eRandomStrategy\"\x0e\n\x0c\x46ullStrategy\"m\n\x0fKCenterStrategy\x12*\n\ttext_view\x18\x01 \x01(\x0e\x32\x17.llm_repair.v1.TextView\x12\x1b\n\x0epca_components\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x11\n\x0f_pca_components\"\x0f\n\rGrandStrategy\"\x0e\n\x0c\x45l2nStrategy\"\x0e\n\x0cLossStrategy\"\xc5\x01\n\x0b\x43\x63sStrategy\x12#\n\x05score\x18\x01 \x01(\x0e\x32\x14.llm_repair.v1.Score\x12\x18\n\x0bhard_cutoff\x18\x02 \x01(\x01H\x00\x88\x01\x01\x12\x13\n\x06strata\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12\x15\n\rstratum_edges\x18\x04 \x03(\x01\x12\x1c\n\x0f\x64ynamics_epochs\x18\x05 \x01(\x05H\x02\x88\x01\x01\x42\x0e\n\x0c_hard_cutoffB\t\n\x07_strataB\x12\n\x10_dynamics_epochs\"\xf3\x01\n\x0cSapsStrategy\x12*\n\ttext_view\x18\x01 \x01(\x0e\x32\x17.llm_repair.v1.TextView\x12\x1b\n\x0epca_components\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x15\n\x08\x63lusters\x18\x03 \x01(\x05H\x01\x88\x01\x01\x12\x1e\n\x11\x62oundary_fraction\x18\x04 \x01(\x01H\x02\x88\x01\x01\x12-\n\nallocation\x18\x05 \x01(\x0e\x32\x19.llm_repair.v1.AllocationB\x11\n\x0f_pca_componentsB\x0b\n\t_clustersB\x14\n\x12_boundary_fraction\"\x97\x01\n\x15\x43lusterRandomStrategy\x12*\n\ttext_view\x18\x01 \x01(\x0e\x32\x17.llm_repair.v1.TextView\x12\x1b\n\x0epca_components\x18\x02 \x01(\x05H\x00\x88\x01\x01\x12\x15\n\x08\x63lusters\x18\x03 \x01(\x05H\x01\x88\x01\x01\x42\x11\n\x0f_pca_componentsB\x0b\n\t_clusters\"\xf6\x01\n\x14LearnabilityStrategy\x12\x10\n\x03low\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12\x11\n\x04high\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12.\n\x04then\x18\x03 \x01(\x0b\x32 .llm_repair.v1.SelectionStrategy\x12\x12\n\x05\x64raws\x18\x04 \x01(\x05H\x02\x88\x01\x01\x12\x1b\n\x0emax_new_tokens\x18\x05 \x01(\x05H\x03\x88\x01\x01\x12\x19\n\x0c\x66\x61iling_from\x18\x06 \x01(\x01H\x04\x88\x01\x01\x42\x06\n\x04_lowB\x07\n\x05_highB\x08\n\x06_drawsB\x11\n\x0f_max_new_tokensB\x0f\n\r_failing_from\"t\n\x16HardnessFilterStrategy\x12\x19\n\x0cmax_hardness\x18\x01 \x01(\x01H\x00\x88\x01\x01\x12.\n\x04then\x18\x02 \x01(\x0b\x32 .llm_repair.v1.SelectionStrategyB\x0f\n\r_max_hardness\"\xbb\x02\n\nAutoSearch\x12\x34\n\nstrategies\x18\x01 \x03(\x0b\x32 .llm_repair.v1.SelectionStrategy\x12\x11\n\tfractions\x18\x02 \x03(\x01\x12\x16\n\treduction\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x16\n\tfinalists\x18\x04 \x01(\x05H\x01\x88\x01\x01\x12\x1c\n\x0fselection_share\x18\x05 \x01(\x01H\x02\x88\x01\x01\x12\x1c\n\x0ftoxicity_margin\x18\x06 \x01(\x01H\x03\x88\x01\x01\x12\x1e\n\x11perplexity_margin\x18\x07 \x01(\x01H\x04\x88\x01\x01\x42\x0c\n\n_reductionB\x0c\n\n_finalistsB\x12\n\x10_selection_shareB\x12\n\x10_toxicity_marginB\x14\n\x12_perplexity_margin\"\x7f\n\x11ImportDatasetStep\x12)\n\x06source\x18\x01 \x01(\x0b\x32\x19.llm_repair.v1.DatasetRef\x12\x15\n\rsource_digest\x18\x02 \x01(\t\x12(\n\x04rows\x18\x03 \x01(\x0e\x32\x1a.llm_repair.v1.DatasetKind\"d\n\tEmbedStep\x12\x13\n\x0bpool_digest\x18\x01 \x01(\t\x12\x16\n\x0e\x65ncoder_digest\x18\x02 \x01(\t\x12*\n\ttext_view\x18\x03 \x01(\x0e\x32\x17.llm_repair.v1.TextView\"\xdc\x01\n\tScoreStep\x12\x13\n\x0bpool_digest\x18\x01 \x01(\t\x12\x14\n\x0cmodel_digest\x18\x02 \x01(\t\x12#\n\x05score\x18\x03 \x01(\x0e\x32\x14.llm_repair.v1.Score\x12+\n\x06method\x18\x04 \x01(\x0b\x32\x1b.llm_repair.v1.RepairMethod\x12\x0c\n\x04seed\x18\x05 \x01(\x03\x12 \n\x18\x63hosen_embeddings_digest\x18\x06 \x01(\t\x12\"\n\x1arejected_embeddings_digest\x18\x07 \x01(\t\"\xdb\x01\n\nSelectStep\x12\x13\n\x0bpool_digest\x18\x01 \x01(\t\x12\x32\n\x08strategy\x18\x02 \x01(\x0b\x32 .llm_repair.v1.SelectionStrategy\x12%\n\x06\x62udget\x18\x03 \x01(\x0b\x32\x15.llm_repair.v1.Budget\x12\x0c\n\x04seed\x18\x04 \x01(\x03\x12\x19\n\x11\x65mbeddings_digest\x18\x05 \x01(\t\x12\x15\n\rscores_digest\x18\x06 \x01(\t\x12\x1d\n\x15\x66ilter_scores_digests\x18\x07 \x03(\t\"F\n\x14ImportDatasetRequest\x12.\n\x04step\x18\x01 \x01(\x0b\x32 .llm_repair.v1.ImportDatasetStep\"E\n\x15ImportDatasetResponse\x12,\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.llm_repair.v1.ExecutionEvent\"6\n\x0c\x45mbedRequest\x12&\n\x04step\x18\x01 \x01(\x0b\x32\x18.llm_repair.v1.EmbedStep\"=\n\rEmbedResponse\x12,\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.llm_repair.v1.ExecutionEvent\"6\n\x0cScoreRequest\x12&\n\x04step\x18\x01 \x01(\x0b\x32\x18.llm_repair.v1.ScoreStep\"=\n\rScoreResponse\x12,\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.llm_repair.v1.ExecutionEvent\"8\n\rSelectRequest\x12\'\n\x04step\x18\x01 \x01(\x0b\x32\x19.llm_repair.v1.SelectStep\">\n\x0eSelectResponse\x12,\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.llm_repair.v1.ExecutionEvent\",\n\x1dSelectionServiceCancelRequest\x12\x0b\n\x03key\x18\x01 \x01(\t\" \n\x1eSelectionServiceCancelResponse*\xa5\x01\n\x08TextView\x12\x19\n\x15TEXT_VIEW_UNSPECIFIED\x10\x00\x12\x14\n\x10TEXT_VIEW_PROMPT\x10\x01\x12\x16\n\x12TEXT_VIEW_REJECTED\x10\x02\x12\x14\n\x10TEXT_VIEW_CHOSEN\x10\x03\x12\x1d\n\x19TEXT_VIEW_PROMPT_REJECTED\x10\x04\x12\x1b\n\x17TEXT_VIEW_PROMPT_CHOSEN\x10\x05*[\n\nAllocation\x12\x1a\n\x16\x41LLOCATION_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x41LLOCATION_PROPORTIONAL\x10\x01\x12\x14\n\x10\x41LLOCATION_EQUAL\x10\x02*\xbd\x01\n\x05Score\x12\x15\n\x11SCORE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bSCORE_GRAND\x10\x01\x12\x0e\n\nSCORE_EL2N\x10\x02\x12\x0e\n\nSCORE_LOSS\x10\x03\x12\r\n\tSCORE_AUM\x10\x04\x12\x14\n\x10SCORE_FORGETTING\x10\x05\x12\x12\n\x0eSCORE_TOXICITY\x10\x06\x12\x16\n\x12SCORE_FAILURE_RATE\x10\x07\x12\x1b\n\x17SCORE_INSTANCE_HARDNESS\x10\x08*m\n\x0fSelectionPreset\x12 \n\x1cSELECTION_PRESET_UNSPECIFIED\x10\x00\x12\x1c\n\x18SELECTION_PRESET_DEFAULT\x10\x01\x12\x1a\n\x16SELECTION_PRESET_PAPER\x10\x02\x32\xac\x03\n\x10SelectionService\x12\\\n\rImportDataset\x12#.llm_repair.v1.ImportDatasetRequest\x1a$.llm_repair.v1.ImportDatasetResponse0\x01\x12\x44\n\x05\x45mbed\x12\x1b.llm_repair.v1.EmbedRequest\x1a\x1c.llm_repair.v1.EmbedResponse0\x01\x12\x44\n\x05Score\x12\x1b.llm_repair.v1.ScoreRequest\x1a\x1c.llm_repair.v1.ScoreResponse0\x01\x12G\n\x06Select\x12\x1c.llm_repair.v1.SelectRequest\x1a\x1d.llm_repair.v1.SelectResponse0\x01\x12\x65\n\x06\x43\x61ncel\x12,.llm_repair.v1.SelectionServiceCancelRequest\x1a-.llm_repair.v1.SelectionServiceCancelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'llm_repair.v1.selection_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TEXTVIEW']._serialized_start=3283
-  _globals['_TEXTVIEW']._serialized_end=3448
-  _globals['_ALLOCATION']._serialized_start=3450
-  _globals['_ALLOCATION']._serialized_end=3541
-  _globals['_SCORE']._serialized_start=3544
-  _globals['_SCORE']._serialized_end=3733
-  _globals['_SELECTIONPRESET']._serialized_start=3735
-  _globals['_SELECTIONPRESET']._serialized_end=3844
+  _globals['_TEXTVIEW']._serialized_start=3514
+  _globals['_TEXTVIEW']._serialized_end=3679
+  _globals['_ALLOCATION']._serialized_start=3681
+  _globals['_ALLOCATION']._serialized_end=3772
+  _globals['_SCORE']._serialized_start=3775
+  _globals['_SCORE']._serialized_end=3964
+  _globals['_SELECTIONPRESET']._serialized_start=3966
+  _globals['_SELECTIONPRESET']._serialized_end=4075
   _globals['_SELECTIONSTRATEGY']._serialized_start=136
   _globals['_SELECTIONSTRATEGY']._serialized_end=773
   _globals['_RANDOMSTRATEGY']._serialized_start=775
@@ -66,36 +66,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LEARNABILITYSTRATEGY']._serialized_end=1816
   _globals['_HARDNESSFILTERSTRATEGY']._serialized_start=1818
   _globals['_HARDNESSFILTERSTRATEGY']._serialized_end=1934
-  _globals['_AUTOSEARCH']._serialized_start=1936
-  _globals['_AUTOSEARCH']._serialized_end=2021
-  _globals['_IMPORTDATASETSTEP']._serialized_start=2023
-  _globals['_IMPORTDATASETSTEP']._serialized_end=2150
-  _globals['_EMBEDSTEP']._serialized_start=2152
-  _globals['_EMBEDSTEP']._serialized_end=2252
-  _globals['_SCORESTEP']._serialized_start=2255
-  _globals['_SCORESTEP']._serialized_end=2475
-  _globals['_SELECTSTEP']._serialized_start=2478
-  _globals['_SELECTSTEP']._serialized_end=2697
-  _globals['_IMPORTDATASETREQUEST']._serialized_start=2699
-  _globals['_IMPORTDATASETREQUEST']._serialized_end=2769
-  _globals['_IMPORTDATASETRESPONSE']._serialized_start=2771
-  _globals['_IMPORTDATASETRESPONSE']._serialized_end=2840
-  _globals['_EMBEDREQUEST']._serialized_start=2842
-  _globals['_EMBEDREQUEST']._serialized_end=2896
-  _globals['_EMBEDRESPONSE']._serialized_start=2898
-  _globals['_EMBEDRESPONSE']._serialized_end=2959
-  _globals['_SCOREREQUEST']._serialized_start=2961
-  _globals['_SCOREREQUEST']._serialized_end=3015
-  _globals['_SCORERESPONSE']._serialized_start=3017
-  _globals['_SCORERESPONSE']._serialized_end=3078
-  _globals['_SELECTREQUEST']._serialized_start=3080
-  _globals['_SELECTREQUEST']._serialized_end=3136
-  _globals['_SELECTRESPONSE']._serialized_start=3138
-  _globals['_SELECTRESPONSE']._serialized_end=3200
-  _globals['_SELECTIONSERVICECANCELREQUEST']._serialized_start=3202
-  _globals['_SELECTIONSERVICECANCELREQUEST']._serialized_end=3246
-  _globals['_SELECTIONSERVICECANCELRESPONSE']._serialized_start=3248
-  _globals['_SELECTIONSERVICECANCELRESPONSE']._serialized_end=3280
-  _globals['_SELECTIONSERVICE']._serialized_start=3847
-  _globals['_SELECTIONSERVICE']._serialized_end=4275
+  _globals['_AUTOSEARCH']._serialized_start=1937
+  _globals['_AUTOSEARCH']._serialized_end=2252
+  _globals['_IMPORTDATASETSTEP']._serialized_start=2254
+  _globals['_IMPORTDATASETSTEP']._serialized_end=2381
+  _globals['_EMBEDSTEP']._serialized_start=2383
+  _globals['_EMBEDSTEP']._serialized_end=2483
+  _globals['_SCORESTEP']._serialized_start=2486
+  _globals['_SCORESTEP']._serialized_end=2706
+  _globals['_SELECTSTEP']._serialized_start=2709
+  _globals['_SELECTSTEP']._serialized_end=2928
+  _globals['_IMPORTDATASETREQUEST']._serialized_start=2930
+  _globals['_IMPORTDATASETREQUEST']._serialized_end=3000
+  _globals['_IMPORTDATASETRESPONSE']._serialized_start=3002
+  _globals['_IMPORTDATASETRESPONSE']._serialized_end=3071
+  _globals['_EMBEDREQUEST']._serialized_start=3073
+  _globals['_EMBEDREQUEST']._serialized_end=3127
+  _globals['_EMBEDRESPONSE']._serialized_start=3129
+  _globals['_EMBEDRESPONSE']._serialized_end=3190
+  _globals['_SCOREREQUEST']._serialized_start=3192
+  _globals['_SCOREREQUEST']._serialized_end=3246
+  _globals['_SCORERESPONSE']._serialized_start=3248
+  _globals['_SCORERESPONSE']._serialized_end=3309
+  _globals['_SELECTREQUEST']._serialized_start=3311
+  _globals['_SELECTREQUEST']._serialized_end=3367
+  _globals['_SELECTRESPONSE']._serialized_start=3369
+  _globals['_SELECTRESPONSE']._serialized_end=3431
+  _globals['_SELECTIONSERVICECANCELREQUEST']._serialized_start=3433
+  _globals['_SELECTIONSERVICECANCELREQUEST']._serialized_end=3477
+  _globals['_SELECTIONSERVICECANCELRESPONSE']._serialized_start=3479
+  _globals['_SELECTIONSERVICECANCELRESPONSE']._serialized_end=3511
+  _globals['_SELECTIONSERVICE']._serialized_start=4078
+  _globals['_SELECTIONSERVICE']._serialized_end=4506
 # @@protoc_insertion_point(module_scope)

@@ -183,12 +183,22 @@ class HardnessFilterStrategy(_message.Message):
     def __init__(self, max_hardness: _Optional[float] = ..., then: _Optional[_Union[SelectionStrategy, _Mapping]] = ...) -> None: ...
 
 class AutoSearch(_message.Message):
-    __slots__ = ("strategies", "fractions")
+    __slots__ = ("strategies", "fractions", "reduction", "finalists", "selection_share", "toxicity_margin", "perplexity_margin")
     STRATEGIES_FIELD_NUMBER: _ClassVar[int]
     FRACTIONS_FIELD_NUMBER: _ClassVar[int]
+    REDUCTION_FIELD_NUMBER: _ClassVar[int]
+    FINALISTS_FIELD_NUMBER: _ClassVar[int]
+    SELECTION_SHARE_FIELD_NUMBER: _ClassVar[int]
+    TOXICITY_MARGIN_FIELD_NUMBER: _ClassVar[int]
+    PERPLEXITY_MARGIN_FIELD_NUMBER: _ClassVar[int]
     strategies: _containers.RepeatedCompositeFieldContainer[SelectionStrategy]
     fractions: _containers.RepeatedScalarFieldContainer[float]
-    def __init__(self, strategies: _Optional[_Iterable[_Union[SelectionStrategy, _Mapping]]] = ..., fractions: _Optional[_Iterable[float]] = ...) -> None: ...
+    reduction: int
+    finalists: int
+    selection_share: float
+    toxicity_margin: float
+    perplexity_margin: float
+    def __init__(self, strategies: _Optional[_Iterable[_Union[SelectionStrategy, _Mapping]]] = ..., fractions: _Optional[_Iterable[float]] = ..., reduction: _Optional[int] = ..., finalists: _Optional[int] = ..., selection_share: _Optional[float] = ..., toxicity_margin: _Optional[float] = ..., perplexity_margin: _Optional[float] = ...) -> None: ...
 
 class ImportDatasetStep(_message.Message):
     __slots__ = ("source", "source_digest", "rows")
