@@ -131,7 +131,7 @@ class InMemoryCoordinator(coordinator_pb2_grpc.RepairServiceServicer, artifact_p
             self.unavailable_creates -= 1
             await context.abort(grpc.StatusCode.UNAVAILABLE, "restarting")
         violations = []
-        if not request.spec.model.reference:
+        if not request.spec.model.reference and request.spec.goal != pb.REPAIR_GOAL_SELECTION:
             violations.append(("model", "is required"))
         budget = request.spec.budget
         if budget.WhichOneof("limit") == "fraction" and not 0 < budget.fraction.fraction <= 1:

@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 from rich.console import Console
 
 from llm_repair.cli import connection, words
-from llm_repair.cli.commands import cancel, down, evaluate, gate, jobs, repair, report, up, watch
+from llm_repair.cli.commands import cancel, down, evaluate, gate, jobs, repair, report, select, up, watch
 from llm_repair.cli.exits import EmbeddedError, Exit, UsageError, exit_for_error
 from llm_repair.cli.outcome import exit_at_once_when_interrupted_again
 from llm_repair.client import InvalidRequest, RepairClientError
@@ -29,8 +29,9 @@ class _Entry:
 
 _COMMANDS: Final = {
     "repair": _Entry("start a repair and follow it", repair.register, repair.run),
-    "jobs": _Entry("list repairs", jobs.register, jobs.run),
-    "watch": _Entry("follow a repair", watch.register, watch.run),
+    "select": _Entry("select repair samples and stop there", select.register, select.run),
+    "jobs": _Entry("list repairs and selections", jobs.register, jobs.run),
+    "watch": _Entry("follow a repair or selection", watch.register, watch.run),
     "report": _Entry("print, fetch or open a report", report.register, report.run),
     "gate": _Entry("judge a finished repair for CI", gate.register, gate.run),
     "evaluate": _Entry("print what a repair measured", evaluate.register, evaluate.run),

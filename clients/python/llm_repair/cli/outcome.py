@@ -6,19 +6,50 @@ import asyncio
 import signal
 import threading
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 from rich.text import Text
 
-from llm_repair.cli import heart, words
+from llm_repair.cli import heart, selections, words
 from llm_repair.cli.exits import Exit, exit_for_verdict
 from llm_repair.cli.progress import follow
 from llm_repair.client import RepairCancelled, RepairClient, RepairFailed, RepairHandle
 from llm_repair.v1 import coordinator_pb2 as pb
 
+SELECTION_FILE: Final = "selection.json"
+
 
 async def follow_to_the_end(client: RepairClient, handle: RepairHandle, console: Console, out: Path | None) -> Exit:
     """Follows a repair, prints its heart, fetches what it made into `out`, and returns the exit code of its verdict.
+
+    Of one that ends with its selection, prints that, and passes.
+
+    Raises:
+      RepairFailed: it failed.
+      RepairCancelled: it was cancelled.
+    """
+    repair = await until_ended(handle, console)
+    if repair is None:
+        return Exit.INTERRUPTED
+    if repair.spec.goal == pb.REPAIR_GOAL_SELECTION:
+        if out is not None:
+            selections.check_place(out / SELECTION_FILE)
+        await selections.show(handle, repair, console, out / SELECTION_FILE if out else None)
+        return Exit.PASS
+    report = await client.get_report(repair.name)
+    heart.print_metrics(console, report.metrics)
+    heart.print_verdict(console, report.gate)
+    if out is not None:
+        await fetch(handle, repair, out, console)
+    else:
+        name = words.short_name(repair.name)
+        console.print(Text(f"report: llm-repair report {name} --open    files: llm-repair report {name} --out DIR"))
+    return exit_for_verdict(report.gate.verdict)
+
+
+async def until_ended(handle: RepairHandle, console: Console) -> pb.Repair | None:
+    """Follows a repair until it has succeeded, and returns it; None if Ctrl-C ended the following.
 
     Raises:
       RepairFailed: it failed.
@@ -30,20 +61,12 @@ async def follow_to_the_end(client: RepairClient, handle: RepairHandle, console:
         # Only Ctrl-C cancels the task of a command; swallowing it here ends the command in order.
         exit_at_once_when_interrupted_again()
         print_detached(handle.name, console)
-        return Exit.INTERRUPTED
+        return None
     if repair.state == pb.REPAIR_STATE_FAILED:
         raise RepairFailed(repair.name, repair.error)
     if repair.state == pb.REPAIR_STATE_CANCELLED:
         raise RepairCancelled(repair.name)
-    report = await client.get_report(repair.name)
-    heart.print_metrics(console, report.metrics)
-    heart.print_verdict(console, report.gate)
-    if out is not None:
-        await fetch(handle, repair, out, console)
-    else:
-        name = words.short_name(repair.name)
-        console.print(Text(f"report: llm-repair report {name} --open    files: llm-repair report {name} --out DIR"))
-    return exit_for_verdict(report.gate.verdict)
+    return repair
 
 
 async def fetch(handle: RepairHandle, repair: pb.Repair, out: Path, console: Console) -> None:

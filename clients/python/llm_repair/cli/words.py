@@ -26,6 +26,18 @@ def repair_state(value: pb.RepairState) -> str:
     return pb.RepairState.Name(value).removeprefix("REPAIR_STATE_")
 
 
+def goal(value: pb.RepairGoal) -> str:
+    """Returns how far a request goes: `repair` or `selection`."""
+    return "selection" if value == pb.REPAIR_GOAL_SELECTION else "repair"
+
+
+def size(count: int) -> str:
+    """Returns a number of bytes as `812 kB`, `143 MB` or `2.35 GB`."""
+    if count < 1_000_000:
+        return f"{count / 1e3:.0f} kB"
+    return f"{count / 1e6:.0f} MB" if count < 1_000_000_000 else f"{count / 1e9:.2f} GB"
+
+
 def duration(seconds: float) -> str:
     """Returns seconds as `3.2 s`, `4 min 05 s` or `2 h 03 min`."""
     if seconds < 60:

@@ -1,4 +1,4 @@
-"""`llm-repair jobs`: lists repairs, newest first."""
+"""`llm-repair jobs`: lists repairs and selections, newest first."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from llm_repair.cli.exits import Exit
 from llm_repair.cli.tables import print_rows
 from llm_repair.v1 import coordinator_pb2 as pb
 
-_HEADER: Final = ("name", "state", "verdict", "steps", "created", "model")
+_HEADER: Final = ("name", "state", "verdict", "goal", "steps", "created", "model")
 
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    parser.description = "Lists repairs, newest first."
+    parser.description = "Lists repairs and selections, newest first."
     parser.add_argument("--limit", type=int, default=20, help="at most so many (default 20)")
 
 
@@ -45,6 +45,7 @@ def _row(repair: pb.Repair) -> tuple[str, ...]:
         words.short_name(repair.name),
         words.repair_state(repair.state),
         words.verdict(repair.verdict),
+        words.goal(repair.spec.goal),
         f"{committed}/{len(repair.steps)}",
         created if repair.HasField("create_time") else "",
         words.plain(repair.spec.model.reference),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,28 +10,26 @@ from rich.console import Console
 from rich.text import Text
 
 from llm_repair.cli import connection as connections
-from llm_repair.cli import words
+from llm_repair.cli import request, words
 from llm_repair.cli.connection import Connection
 from llm_repair.cli.exits import Exit, UsageError
 from llm_repair.cli.outcome import follow_to_the_end
-from llm_repair.cli.references import resolve, resolve_dataset
-from llm_repair.client import judge, load_policy, load_spec, repair_spec
+from llm_repair.cli.references import resolve_dataset
+from llm_repair.client import load_policy, load_spec, repair_spec
 from llm_repair.v1 import coordinator_pb2 as pb
-from llm_repair.v1 import evaluation_pb2, types_pb2
+from llm_repair.v1 import selection_pb2, types_pb2
 
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    parser.description = (
-        "Selects repair samples, trains, measures before and after, and judges. A REF is hf:org/name@revision, "
-        "s3://bucket/prefix, pypi:dist==version/path, artifact:sha256:..., file:/path or a local path; that of a "
-        "data set may end in @start:end, the share of its rows meant, by hash."
-    )
+    parser.description = f"Selects repair samples, trains, measures before and after, and judges. {request.REFERENCES}"
     parser.add_argument(
         "--spec", type=Path, metavar="FILE", help="request in YAML or JSON; the other flags override it"
     )
-    _add_data(parser.add_argument_group("model and data"))
-    _add_training(parser.add_argument_group("selection and training"))
+    request.add_data(parser.add_argument_group("models and data"))
+    request.add_selection(parser.add_argument_group("selection"), default="; default saps")
+    request.add_strategy_options(parser.add_argument_group("strategy options"))
+    _add_training(parser.add_argument_group("training"))
     _add_measurement(parser.add_argument_group("measurement and gate"))
     parser.add_argument("--seed", type=int, help="of every random choice (default 0)")
     parser.add_argument("--request-id", metavar="UUID", help="the same id and request give the same repair")
@@ -46,9 +43,12 @@ async def run(options: argparse.Namespace, console: Console) -> Exit:
     if options.spec is None and options.model is None:
         raise UsageError("give --model REF with --pool REF or --prompts REF, or --spec FILE")
     base = load_spec(options.spec) if options.spec else None
+    if base is not None and base.goal == pb.REPAIR_GOAL_SELECTION:
+        raise UsageError(f"{options.spec} asks for a selection only: llm-repair select --spec {options.spec}")
     policy = load_policy(options.gate) if options.gate else None
+    strategy = request.strategy_of(options, base, default="saps")
     async with connections.connected(options, starts_work=True) as connection:
-        spec = await _spec(connection, options, base, policy)
+        spec = await _spec(connection, options, base, strategy, policy)
         client = connection.client
         handle = await client.create_repair(spec, options.request_id, options.validate_only)
         if options.validate_only:
@@ -62,14 +62,18 @@ async def run(options: argparse.Namespace, console: Console) -> Exit:
 
 
 async def _spec(
-    connection: Connection, options: argparse.Namespace, base: pb.RepairSpec | None, policy: pb.GatePolicy | None
+    connection: Connection,
+    options: argparse.Namespace,
+    base: pb.RepairSpec | None,
+    strategy: selection_pb2.SelectionStrategy | None,
+    policy: pb.GatePolicy | None,
 ) -> pb.RepairSpec:
     return repair_spec(
         base=base,
-        model=await _optional(connection, options.model),
-        pool=await _data(connection, options.pool, options.pool_slice, "--pool-slice"),
-        prompts=await _data(connection, options.prompts, options.prompts_slice, "--prompts-slice"),
-        strategy=options.strategy,
+        model=await request.reference_of(connection, options.model),
+        pool=await request.dataset_of(connection, options.pool, options.pool_slice, "--pool-slice"),
+        prompts=await request.dataset_of(connection, options.prompts, options.prompts_slice, "--prompts-slice"),
+        strategy=strategy,
         fraction=options.fraction,
         samples=options.samples,
         tokens=options.tokens,
@@ -78,36 +82,17 @@ async def _spec(
         top_layers=options.top_layers,
         learning_rate=options.learning_rate,
         epochs=options.epochs,
-        eval_prompts=await _data(connection, options.eval_prompts, options.eval_slice, "--eval-slice"),
-        judges=await _judges(connection, options.judge),
+        eval_prompts=await request.dataset_of(connection, options.eval_prompts, options.eval_slice, "--eval-slice"),
+        judges=await request.judges_of(connection, options.judge),
         corpora=await _corpora(connection, options.corpus),
         draws=options.draws,
         dtype=options.dtype,
-        encoder=await _optional(connection, options.encoder),
+        encoder=await request.reference_of(connection, options.encoder),
+        proxy=await request.reference_of(connection, options.proxy),
         gate=policy,
         random_control=False if options.no_control else None,
         seed=options.seed,
     )
-
-
-async def _optional(connection: Connection, typed: str | None) -> str | None:
-    return None if typed is None else await resolve(connection, typed)
-
-
-async def _data(connection: Connection, typed: str | None, part: str | None, flag: str) -> types_pb2.DatasetRef | None:
-    if typed is None:
-        if part is not None:
-            raise UsageError(f"{flag} needs the data set it is a slice of")
-        return None
-    return await resolve_dataset(connection, typed, part)
-
-
-async def _judges(connection: Connection, typed: Sequence[str]) -> list[evaluation_pb2.Judge]:
-    async def one(text: str) -> evaluation_pb2.Judge:
-        name, equals, reference = text.partition("=")
-        return judge(f"{name}={await resolve(connection, reference)}" if equals else name)
-
-    return list(await asyncio.gather(*(one(text) for text in typed)))
 
 
 async def _corpora(connection: Connection, typed: Sequence[str]) -> dict[str, types_pb2.DatasetRef]:
@@ -120,26 +105,8 @@ async def _corpora(connection: Connection, typed: Sequence[str]) -> dict[str, ty
     return corpora
 
 
-def _add_data(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage] - it has no public name
-    group.add_argument("--model", metavar="REF", help="the model to repair")
-    pool = group.add_mutually_exclusive_group()
-    pool.add_argument("--pool", metavar="REF", help="repair samples: rows with prompt, chosen and rejected")
-    pool.add_argument("--prompts", metavar="REF", help="prompts; the model's own samples make the pool")
-    group.add_argument("--pool-slice", metavar="A:B", help="share of the pool's rows, such as 0:0.73")
-    group.add_argument("--prompts-slice", metavar="A:B", help="share of the prompts")
-    group.add_argument("--encoder", metavar="REF", help="sentence-transformers folder for saps and its relatives")
-
-
 def _add_training(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage] - see above
-    group.add_argument("--strategy", help="saps (default), random, full, k-center, ...")
-    budget = group.add_mutually_exclusive_group()
-    budget.add_argument("--fraction", type=float, help="share of the pool to train on, (0, 1] (default 0.25)")
-    budget.add_argument("--samples", type=int, metavar="N", help="number of samples to train on")
-    budget.add_argument("--tokens", type=int, metavar="N", help="number of tokens to train on")
-    group.add_argument("--method", help="dpo (default), dapt, ...")
-    what = group.add_mutually_exclusive_group()
-    what.add_argument("--lora", action="store_true", help="trains low-rank adapters, merged at the end")
-    what.add_argument("--top-layers", type=int, metavar="N", help="trains the last N layers only")
+    request.add_method(group)
     group.add_argument("--learning-rate", type=float, help="peak rate, (0, 1] (default 3e-5)")
     group.add_argument("--epochs", type=int, help="passes over the selected samples (default 2)")
     group.add_argument("--no-control", action="store_true", help="no RANDOM arm at the same budget")
@@ -151,13 +118,7 @@ def _add_measurement(group: argparse._ArgumentGroup) -> None:  # pyright: ignore
     group.add_argument(
         "--corpus", metavar="NAME=REF", action="append", default=[], help="texts for perplexity; may be repeated"
     )
-    group.add_argument(
-        "--judge",
-        metavar="NAME[=REF]",
-        action="append",
-        default=[],
-        help="profanity, hatesonar, detoxify=REF, classifier=REF; may be repeated, the first one gates",
-    )
+    request.add_judges(group)
     group.add_argument("--draws", type=int, metavar="K", help="samples per prompt (default 25)")
     group.add_argument("--dtype", choices=("float32", "bfloat16"), help="number format of training and measurement")
     group.add_argument("--gate", type=Path, metavar="FILE", help="gate policy in YAML or JSON")

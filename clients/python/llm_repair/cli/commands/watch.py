@@ -14,9 +14,11 @@ from llm_repair.cli.outcome import follow_to_the_end
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    parser.description = "Shows a repair's steps until it ends; the exit code is that of its verdict."
+    parser.description = "Shows the steps of a repair or selection until it ends; the exit code is that of its verdict."
     names.add_argument(parser)
-    parser.add_argument("--out", type=Path, metavar="DIR", help="at the end, writes DIR/report and DIR/model")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="at the end, writes DIR/report and DIR/model, or DIR/selection.json"
+    )
 
 
 async def run(options: argparse.Namespace, console: Console) -> Exit:
