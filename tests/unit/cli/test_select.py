@@ -84,7 +84,27 @@ async def test_many_clusters_are_cut_short_and_say_so(run, coordinator, selected
 
     assert "19\t1\t0\tr0" in lines
     assert "20\t1\t0\tr0" not in lines
-    assert "and 3 smaller clusters" in lines
+    assert "and 3 more" in lines
+
+
+async def test_filters_scores_and_strata_are_shown_where_there_are_any(run, coordinator, selected):
+    diagnostics = {
+        **{"pool": 9, "delivered": 2, "delivered_tokens": 8, "score": "AUM", "pruned": 3, "readmitted": 1},
+        "filters": [{"filter": "LEARNABILITY", "kept": 7, "dropped_too_low": 2, "dropped_too_high": 0}],
+        "strata": [{"stratum": 4, "low": None, "high": 0.25, "total": 6, "selected": 1}],
+    }
+    name = selected(coordinator.add_repair(), {**SELECTION, "clusters": [None, None], "diagnostics": diagnostics})
+    await coordinator.finish(name)
+
+    lines = (await run("watch", "a1")).out.splitlines()
+
+    assert {
+        "learnability\tkept 7, dropped too low 2, dropped too high 0",
+        "score\taum",
+        "pruned\t3 hardest, 1 readmitted for the budget",
+        "stratum\tfrom\tbelow\tsize\tselected",
+        "4\t\t0.25\t6\t1",
+    } <= set(lines)
 
 
 async def test_out_holds_ids_in_rank_order_and_diagnostics(run, coordinator, selected, tmp_path):

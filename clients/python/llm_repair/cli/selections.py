@@ -17,7 +17,7 @@ from llm_repair.cli.tables import print_rows
 from llm_repair.client import RepairHandle, Selection
 from llm_repair.v1 import coordinator_pb2 as pb
 
-_SHOWN_CLUSTERS: Final = 20
+_SHOWN_GROUPS: Final = 20
 ROWS_SUFFIX: Final = ".jsonl"
 
 
@@ -40,7 +40,9 @@ async def show(handle: RepairHandle, repair: pb.Repair, console: Console, out: P
     header = ("step", "seconds", "peak memory", "note")
     print_rows(console, header, [_step(step) for step in repair.steps], right="seconds")
     if clusters := selected.diagnostics.get("clusters"):
-        _print_clusters(console, clusters)
+        _print_groups(console, ("cluster", "size", "selected", "exemplar"), [_cluster(each) for each in clusters])
+    if strata := selected.diagnostics.get("strata"):
+        _print_groups(console, ("stratum", "from", "below", "size", "selected"), [_stratum(each) for each in strata])
     if out is None:
         name = words.short_name(repair.name)
         console.print(Text(f"ids: llm-repair watch {name} --out DIR"), soft_wrap=True)
@@ -58,6 +60,10 @@ def _facts(repair: pb.Repair, selected: Selection) -> list[tuple[str, str]]:
     for dropped in counts.get("filters", []):
         facts.append((words.plain(str(dropped["filter"])).lower(), _dropped(dropped)))
     facts.append(("delivered", f"{counts['delivered']} samples, {counts['delivered_tokens']} tokens"))
+    if "score" in counts:
+        facts.append(("score", words.plain(str(counts["score"])).lower()))
+    if counts.get("pruned"):
+        facts.append(("pruned", f"{counts['pruned']} hardest, {counts['readmitted']} readmitted for the budget"))
     if "truncated" in counts:
         share = 100 * counts["truncated"] / counts["pool"]
         facts.append(("truncated", f"{counts['truncated']} of {counts['pool']} texts ({share:.1f} %)"))
@@ -91,14 +97,20 @@ def _step(step: pb.Step) -> tuple[str, ...]:
     )
 
 
-def _print_clusters(console: Console, clusters: Sequence[Mapping[str, Any]]) -> None:
-    rows = [
-        (str(one["cluster"]), str(one["total"]), str(one["selected"]), words.plain(str(one["exemplar"])))
-        for one in clusters[:_SHOWN_CLUSTERS]
-    ]
-    print_rows(console, ("cluster", "size", "selected", "exemplar"), rows, right="cluster size selected")
-    if len(clusters) > _SHOWN_CLUSTERS:
-        console.print(f"and {len(clusters) - _SHOWN_CLUSTERS} smaller clusters")
+def _print_groups(console: Console, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    numbers = " ".join(name for name in header if name != "exemplar")
+    print_rows(console, header, rows[:_SHOWN_GROUPS], right=numbers)
+    if len(rows) > _SHOWN_GROUPS:
+        console.print(f"and {len(rows) - _SHOWN_GROUPS} more")
+
+
+def _cluster(one: Mapping[str, Any]) -> tuple[str, ...]:
+    return str(one["cluster"]), str(one["total"]), str(one["selected"]), words.plain(str(one["exemplar"]))
+
+
+def _stratum(one: Mapping[str, Any]) -> tuple[str, ...]:
+    low, high = ("" if bound is None else f"{bound:.4g}" for bound in (one["low"], one["high"]))
+    return str(one["stratum"]), low, high, str(one["total"]), str(one["selected"])
 
 
 def _write(out: Path, repair: pb.Repair, selected: Selection) -> None:
