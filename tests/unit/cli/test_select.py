@@ -89,7 +89,12 @@ async def test_many_clusters_are_cut_short_and_say_so(run, coordinator, selected
 
 async def test_filters_scores_and_strata_are_shown_where_there_are_any(run, coordinator, selected):
     diagnostics = {
-        **{"pool": 9, "delivered": 2, "delivered_tokens": 8, "score": "AUM", "pruned": 3, "readmitted": 1},
+        "pool": 9,
+        "delivered": 2,
+        "delivered_tokens": 8,
+        "score": "AUM",
+        "pruned": 3,
+        "readmitted": 1,
         "filters": [{"filter": "LEARNABILITY", "kept": 7, "dropped_too_low": 2, "dropped_too_high": 0}],
         "strata": [{"stratum": 4, "low": None, "high": 0.25, "total": 6, "selected": 1}],
     }
