@@ -7,32 +7,52 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from llm_repair.selection.features import FloatArray, blocks
+from llm_repair.selection.atoms import atoms_of, rows_of, tree_sum
+from llm_repair.selection.features import FloatArray
+from llm_repair.selection.shards import ONE_SHARD, Shards
+from llm_repair.selection.threads import one_blas_thread
+
+Float64Array = npt.NDArray[np.float64]
 
 
-def project(matrix: FloatArray, components: int) -> npt.NDArray[np.float32]:
+def project(matrix: FloatArray, components: int, shards: Shards = ONE_SHARD) -> npt.NDArray[np.float32]:
     """Returns the centred rows in the space of the leading components, (n, components), not scaled or whitened.
 
     Args:
-      matrix: (n, d), finite; read in blocks, three times.
+      matrix: (n, d), finite; read by atoms, twice, so it may be memory-mapped.
       components: at least 1; capped by n and d. Directions without variance give zeros.
+      shards: Any number of them gives the same bits.
 
-    Eigenvectors of the d x d covariance in float64: O(n d^2 + d^3), no random numbers. The sign makes the component
-    of largest magnitude positive. Rounding to float32 hides what the order of summation does to the last bits, so
-    equal rows stay equal points.
+    Eigenvectors of the d x d covariance in float64, on one thread: O(n d^2 + d^3), no random numbers. The sign makes
+    the component of largest magnitude positive. Rounding to float32 hides what a place in a matrix product does to the
+    last bits, so equal rows stay equal points.
     """
-    mean = sum(block.sum(axis=0) for _, block in blocks(matrix)) / len(matrix)
-    covariance = np.zeros((matrix.shape[1], matrix.shape[1]))
-    for _, block in blocks(matrix):
-        centred = block - mean
-        covariance += centred.T @ centred / len(matrix)
-    _, vectors = np.linalg.eigh(covariance)
-    kept = min(components, *matrix.shape)
-    basis = _with_fixed_sign(vectors[:, ::-1][:, :kept])
-    points = np.empty((len(matrix), kept), dtype=np.float32)
-    for start, block in blocks(matrix):
-        points[start : start + len(block)] = (block - mean) @ basis
-    return points
+    atoms = atoms_of(len(matrix))
+    with one_blas_thread():
+        mean, covariance = _moments(matrix, atoms, shards)
+        _, vectors = np.linalg.eigh(covariance)
+        basis = _with_fixed_sign(vectors[:, ::-1][:, : min(components, *matrix.shape)])
+        parts = shards.map(lambda span: [_projected(matrix[rows_of(atom)], mean, basis) for atom in span], atoms)
+    return np.concatenate([points for part in parts for points in part])
+
+
+def _moments(matrix: FloatArray, atoms: int, shards: Shards) -> tuple[Float64Array, Float64Array]:
+    """Returns the mean, (d,), and the covariance, (d, d), in one pass."""
+    # Moments about a point near the mean: about the origin they would cancel where the mean is far from it.
+    origin = matrix[rows_of(0)].mean(axis=0, dtype=np.float64)
+
+    def sums(atom: int) -> tuple[Float64Array, Float64Array]:
+        away = matrix[rows_of(atom)] - origin
+        # A product with its own transpose: NumPy computes one triangle and mirrors it.
+        return away.sum(axis=0), away.T @ away
+
+    total, products = tree_sum(sums, atoms, shards, lambda left, right: (left[0] + right[0], left[1] + right[1]))
+    shift = total / len(matrix)
+    return origin + shift, products / len(matrix) - np.outer(shift, shift)
+
+
+def _projected(block: FloatArray, mean: Float64Array, basis: Float64Array) -> npt.NDArray[np.float32]:
+    return ((block - mean) @ basis).astype(np.float32)
 
 
 def _with_fixed_sign(basis: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -38,6 +38,9 @@ class LocalShards:
     def map(self, work: Callable[[range], T], atoms: int) -> list[T]:
         """Maps `count` shards, fewer where there are fewer atoms."""
         return [work(span) for span in spans(atoms, self.count)]
+
+
+ONE_SHARD: Final = LocalShards()
 
 
 def spans(atoms: int, shards: int) -> list[range]:

@@ -36,9 +36,10 @@ import numpy.typing as npt
 from llm_repair.core.allocation import IntArray, equal_seats, interleave, webster_seats
 from llm_repair.core.hashing import derived_seed
 from llm_repair.core.selection import Allocation, SapsStrategy
-from llm_repair.selection.clustering import Clusters, k_means
+from llm_repair.selection.clustering import Clusters, k_means, rule_of_thumb
 from llm_repair.selection.features import Features, FloatArray
 from llm_repair.selection.principal_components import project
+from llm_repair.selection.shards import ONE_SHARD, Shards
 from llm_repair.selection.strategies.strategy import Ranking
 
 
@@ -50,33 +51,30 @@ class SapsSelection:
 
     def rank(self, features: Features, *, seed: int, places: int) -> Ranking:
         """Ranks the whole pool: reduce, cluster, rank within clusters, allocate."""
-        points = reduce(features.required_embeddings(), self.parameters.pca_components)
-        clusters = cluster(points, self.parameters.clusters, seed)
+        points = reduce(features.required_embeddings(), self.parameters.pca_components, features.shards)
+        clusters = cluster(points, self.parameters.clusters, seed, features.shards)
         members = rank_within(clusters, self.parameters.boundary_fraction)
         return Ranking(allocate(members, self.parameters.allocation), clusters, points)
 
 
-def reduce(embeddings: FloatArray, components: int) -> npt.NDArray[np.float32]:
-    """Stage 1: returns the points v^, (n, components); 0 components keep the embeddings as they are."""
+def reduce(embeddings: FloatArray, components: int, shards: Shards = ONE_SHARD) -> npt.NDArray[np.float32]:
+    """Stage 1: returns the points v^, (n, components); 0 components keep the embeddings as they are, memory-mapped."""
     if components == 0:
         return np.ascontiguousarray(embeddings, dtype=np.float32)
-    return project(embeddings, components)
+    return project(embeddings, components, shards)
 
 
-def cluster(points: npt.NDArray[np.float32], clusters: int, seed: int) -> Clusters:
-    """Stage 2: returns the semantic clusters of the points."""
-    return k_means(points, clusters, seed=derived_seed(seed, "k-means"))
+def cluster(points: npt.NDArray[np.float32], clusters: int, seed: int, shards: Shards = ONE_SHARD) -> Clusters:
+    """Stage 2: returns the semantic clusters of the points; 0 clusters stand for the rule of thumb."""
+    return k_means(points, clusters or rule_of_thumb(len(points)), seed=derived_seed(seed, "k-means"), shards=shards)
 
 
 def rank_within(clusters: Clusters, boundary_fraction: float) -> list[IntArray]:
     """Stage 3: returns the rows of each cluster in the order in which they are taken; ties by id."""
-    members: list[IntArray] = []
-    for number in range(len(clusters.centroids)):
-        rows = np.flatnonzero(clusters.labels == number)
-        # Rows ascend by id and the sort is stable, so the smaller id comes first among equals.
-        farthest_first = rows[np.argsort(-clusters.distances[rows], kind="stable")]
-        members.append(_far_and_near(farthest_first, boundary_fraction))
-    return members
+    # Rows ascend by id and the sort is stable, so the smaller id comes first among equals.
+    farthest_first = np.lexsort((-clusters.distances, clusters.labels))
+    members = np.split(farthest_first, np.cumsum(clusters.sizes())[:-1])
+    return [_far_and_near(rows, boundary_fraction) for rows in members]
 
 
 def allocate(members: list[IntArray], allocation: Allocation) -> IntArray:
