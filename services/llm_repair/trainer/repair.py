@@ -20,11 +20,12 @@ from llm_repair.models.loading import context_tokens, load_causal_lm, load_token
 from llm_repair.models.training.adapters import TrainableModel, make_trainable
 from llm_repair.models.training.batches import TokenisedSample, hold_out, tokenise
 from llm_repair.models.training.checkpoints import Checkpoints
+from llm_repair.models.training.encoding import encoding_of
 from llm_repair.models.training.loop import TrainingResult, TrainingRun
 from llm_repair.models.training.objectives import Objective
 from llm_repair.trainer import lineage
 from llm_repair.trainer.methods import objective_of
-from llm_repair.trainer.samples import encoding_of, selected_texts
+from llm_repair.trainer.samples import selected_texts
 from llm_repair.trainer.weights import WeightChange, save_folder, stored_dtype, weight_change, weights_digest
 
 

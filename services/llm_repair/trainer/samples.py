@@ -1,19 +1,13 @@
-"""From a selection to training samples: which rows, which of their texts, as which tokens."""
+"""From a selection to training samples: which rows, and which of their texts."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from transformers import PreTrainedTokenizerBase
-
 from llm_repair.artifacts.datasets import Row
 from llm_repair.core.errors import DatasetInvalid, PoolTooSmall
-from llm_repair.models.tokenisation import tokenisation
-from llm_repair.models.training.batches import NAMED_IDS, Encoding, PairText
+from llm_repair.models.training.batches import NAMED_IDS, PairText
 from llm_repair.models.training.objectives import Objective
-
-# pyright: reportUnknownMemberType=false
-# transformers annotates its tokenizers in part only.
 
 
 def selected_texts(rows: Sequence[Row], ids: Sequence[str], objective: Objective) -> list[PairText]:
@@ -35,24 +29,8 @@ def selected_texts(rows: Sequence[Row], ids: Sequence[str], objective: Objective
     return [PairText(row.id, row.prompt, (row.chosen, row.rejected)) for row in chosen]
 
 
-def encoding_of(tokenizer: PreTrainedTokenizerBase) -> Encoding:
-    """Returns how a model's tokenizer encodes prompts and continuations, with the prefix that generation uses."""
-    bos, eos = _token_id(tokenizer.bos_token_id), _token_id(tokenizer.eos_token_id)
-    return Encoding(
-        encode=lambda text: tokenizer.encode(text, add_special_tokens=False, verbose=False),
-        prefix=tokenisation(tokenizer, ()).prefix,
-        start_token=eos if bos is None else bos,
-        end_text=str(tokenizer.eos_token or ""),
-        end_token=eos,
-    )
-
-
 def _refuse(ids: Sequence[str], why: str) -> None:
     if ids:
         named = ids[:NAMED_IDS]
         message = f"{len(ids)} selected samples {why}; the first are {', '.join(named)}"
         raise DatasetInvalid(message, count=len(ids), ids=",".join(named))
-
-
-def _token_id(value: object) -> int | None:
-    return value if isinstance(value, int) else None
