@@ -16,12 +16,14 @@ from llm_repair.artifacts.source_files import read_records
 from llm_repair.core.budgets import count_tokens
 from llm_repair.core.errors import DatasetInvalid, FieldViolation
 from llm_repair.core.references import DatasetFormat, DatasetKind, DatasetRef, Scheme, parse_reference
+from llm_repair.core.registry import METHODS, name_of
 from llm_repair.core.repair import PAIRED_METHODS, DpoMethod
 from llm_repair.core.repairs import PoolRows, RepairGoal, RepairSpec
 from llm_repair.core.selection import SamplesBudget, Score, TokensBudget
 
 _MAX_BYTES: Final = 64 << 20
 _NAMED_ROWS: Final = 5
+_OF_REJECTED: Final = (Score.TOXICITY, Score.INSTANCE_HARDNESS)
 
 
 def row_violations(spec: RepairSpec, resolved: Container[str]) -> Iterator[FieldViolation]:
@@ -73,21 +75,21 @@ def _budget_violations(spec: RepairSpec, rows: Sequence[Row]) -> Iterator[FieldV
 
 
 def _pair_violations(spec: RepairSpec, rows: Sequence[Row]) -> Iterator[FieldViolation]:
-    unpaired = [row.id for row in rows if not row.rejected.strip()]
-    if unpaired and _compares_both(spec):
+    unpaired, needed_by = [row.id for row in rows if not row.rejected.strip()], _rejected_needed_by(spec)
+    if unpaired and needed_by:
         named = ", ".join(unpaired[:_NAMED_ROWS]) + (", …" if len(unpaired) > _NAMED_ROWS else "")
         yield FieldViolation(
-            "spec.pool_rows.rows", f"{len(unpaired)} rows lack `rejected`, which this request needs: {named}"
+            "spec.pool_rows.rows", f"{len(unpaired)} rows lack `rejected`, which {needed_by} needs: {named}"
         )
 
 
-def _compares_both(spec: RepairSpec) -> bool:
-    """Whether the method or a score needs the rejected continuation too."""
-    objective = spec.method.objective if spec.method else None
-    by_method = spec.goal is RepairGoal.REPAIR and isinstance(objective, PAIRED_METHODS)
-    by_gradient = Score.GRAND in spec.scores and isinstance(objective, DpoMethod)
-    by_text = any(score in (Score.TOXICITY, Score.INSTANCE_HARDNESS) for score in spec.scores)
-    return by_method or by_gradient or by_text
+def _rejected_needed_by(spec: RepairSpec) -> str:
+    """Returns what of the request needs the rejected continuation too; empty if nothing does."""
+    if spec.method and spec.goal is RepairGoal.REPAIR and isinstance(spec.method.objective, PAIRED_METHODS):
+        return f"the method {name_of(METHODS, spec.method.objective)}"
+    if spec.method and Score.GRAND in spec.scores and isinstance(spec.method.objective, DpoMethod):
+        return "the gradient of the method dpo"
+    return next((f"the score {score.name}" for score in spec.scores if score in _OF_REJECTED), "")
 
 
 def _rows(source: DatasetRef, kind: DatasetKind) -> tuple[Row, ...] | None:

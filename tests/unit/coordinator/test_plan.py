@@ -9,7 +9,7 @@ from llm_repair.core import steps
 from llm_repair.core.evaluation import ClassifierJudge, Corpus, Evaluation, HatesonarJudge, Judge, ProfanityJudge
 from llm_repair.core.execution import Artifact, StepResult, Usage
 from llm_repair.core.references import DatasetRef, ModelRef
-from llm_repair.core.repair import DaptMethod, DpoMethod, RepairMethod
+from llm_repair.core.repair import DaptMethod, DpoMethod, RepairMethod, RepairPreset
 from llm_repair.core.repairs import PoolRows, RepairGoal, RepairSpec, SelfGeneratedPool
 from llm_repair.core.selection import (
     Budget,
@@ -249,6 +249,16 @@ def test_loss_scores_are_shared_between_methods_and_gradient_norms_are_not() -> 
 
     assert by_dpo[0] == by_dapt[0]
     assert by_dpo[1] != by_dapt[1]
+
+
+def test_a_score_is_taken_with_the_settings_that_the_methods_preset_stands_for() -> None:
+    """The release learns prompts too, of up to 1,024 tokens; both change what a loss is of."""
+    paper = RepairMethod(DaptMethod(), preset=RepairPreset.PAPER)
+
+    score = dict(run(asked(LossStrategy(), method=paper)))["score.loss"]
+
+    assert isinstance(score, steps.ScoreStep)
+    assert (score.method.prompt_in_loss, score.method.max_tokens) == (True, 1024)
 
 
 def test_a_proxy_scores_in_the_place_of_the_model() -> None:
