@@ -165,9 +165,11 @@ async def test_a_prompt_longer_than_the_context_fails_the_repair_naming_it(
 async def test_what_is_not_carried_out_is_refused_with_a_reason(client: RepairClient, tiny: TinyAssets) -> None:
     from llm_repair.client import Unimplemented
 
-    for change in ({"strategy": "grand"}, {"method": "irepair"}):
+    searched = tiny_spec(tiny)
+    searched.auto.strategies.add().random.SetInParent()
+    for spec in (searched, tiny_spec(tiny, method="irepair")):
         with pytest.raises(Unimplemented) as refused:
-            await client.create_repair(tiny_spec(tiny, **change))
+            await client.create_repair(spec)
 
         assert refused.value.reason == "NOT_CARRIED_OUT"
 
