@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,13 +58,28 @@ def read_rows(store: ArtifactStore, digest: str) -> list[Row]:
       ArtifactNotFound, ArtifactCorrupt: as the store does.
       DatasetInvalid: the blob is not a data set.
     """
-    rows: list[Row] = []
-    for number, line in enumerate(store.get_bytes(digest).splitlines(), start=1):
-        try:
-            rows.append(_row(json.loads(line)))
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            raise DatasetInvalid(f"line {number} is not a row", line=number, digest=digest) from error
-    return rows
+    lines = store.get_bytes(digest).splitlines()
+    return [_parsed(line, number, digest) for number, line in enumerate(lines, start=1)]
+
+
+def iterate_rows(store: ArtifactStore, digest: str) -> Iterator[Row]:
+    """Yields the rows of a stored data set, in its order, one at a time: however many, they never lie in memory.
+
+    Raises:
+      ArtifactNotFound, ArtifactCorrupt: as the store does.
+      DatasetInvalid: the blob is not a data set, or its ids do not ascend.
+    """
+    path = store.materialize(digest)
+    if not path.is_file():
+        raise DatasetInvalid("the artifact is a tree, not a data set", digest=digest)
+    previous = ""
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            row = _parsed(line, number, digest)
+            if row.id <= previous:
+                raise DatasetInvalid(f"the id of line {number} does not ascend", line=number, digest=digest)
+            previous = row.id
+            yield row
 
 
 def row_line(row: Row) -> bytes:
@@ -80,6 +95,13 @@ def row_line(row: Row) -> bytes:
         allow_nan=False,
     )
     return text.encode("utf-8") + b"\n"
+
+
+def _parsed(line: bytes, number: int, digest: str) -> Row:
+    try:
+        return _row(json.loads(line))
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise DatasetInvalid(f"line {number} is not a row", line=number, digest=digest) from error
 
 
 def _row(members: dict[str, Any]) -> Row:
