@@ -149,7 +149,7 @@ class CcsStrategy:
     hard_cutoff: float = 0.1
     """β: share of the hardest samples dropped first, [0, 1)."""
     strata: int = 50
-    """Number of equal-width strata."""
+    """Number of equal-width strata, [1, 65536]."""
     stratum_edges: tuple[float, ...] = ()
     """Hand-set inner edges, as in the study's release; replace `strata`."""
     dynamics_epochs: int = 4
@@ -161,8 +161,10 @@ class CcsStrategy:
             check.that(
                 "score", self.score not in FILTER_SCORES, "is a filter's: choose LEARNABILITY or HARDNESS_FILTER"
             )
-            check.within("strata", self.strata, low=1)
+            check.within("strata", self.strata, low=1, high=65536)
             check.within("dynamics_epochs", self.dynamics_epochs, low=1, high=1000)
+            for index, edge in enumerate(self.stratum_edges):
+                check.within(f"stratum_edges[{index}]", edge)
             check.that("stratum_edges", list(self.stratum_edges) == sorted(self.stratum_edges), "must ascend")
 
 
@@ -232,8 +234,8 @@ class LearnabilityStrategy:
 class HardnessFilterStrategy:
     """Removes likely mislabelled pairs by instance hardness before any other strategy (Smith et al., ML 95, 2014)."""
 
-    max_hardness: float = 0.9
-    """Pairs with a larger instance hardness are removed."""
+    max_hardness: float = 0.7
+    """Pairs with a larger instance hardness are removed, (0, 1]."""
     then: SelectionStrategy = field(default_factory=lambda: SelectionStrategy(RandomStrategy()))
     """How the pairs that are left are ranked."""
 

@@ -152,7 +152,7 @@ class SelectStep:
     """Ranks the pool by a strategy and delivers exactly the budget."""
 
     kind: ClassVar[str] = "select"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     pool_digest: str
     strategy: SelectionStrategy

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, Final, Generic, TypeVar
 
-from llm_repair.core.errors import NotCarriedOut, UnknownStrategy
+from llm_repair.core.errors import UnknownStrategy
 from llm_repair.core.selection import (
     CcsStrategy,
     ClusterRandomStrategy,
     El2nStrategy,
+    FilterStrategy,
     FullStrategy,
     GrandStrategy,
     HardnessFilterStrategy,
@@ -23,74 +23,96 @@ from llm_repair.core.selection import (
     SelectionStrategy,
 )
 from llm_repair.core.selection import Strategy as Parameters
+from llm_repair.selection.strategies.ccs import CcsSelection
 from llm_repair.selection.strategies.cluster_random import ClusterRandomSelection
+from llm_repair.selection.strategies.el2n import El2nSelection
 from llm_repair.selection.strategies.full import FullSelection
+from llm_repair.selection.strategies.grand import GrandSelection
+from llm_repair.selection.strategies.hardness_filter import HardnessFilter
 from llm_repair.selection.strategies.k_center import KCenterSelection
+from llm_repair.selection.strategies.learnability import LearnabilityFilter
+from llm_repair.selection.strategies.loss import LossSelection
 from llm_repair.selection.strategies.random import RandomSelection
 from llm_repair.selection.strategies.saps import SapsSelection
-from llm_repair.selection.strategies.strategy import Ranking, Strategy
+from llm_repair.selection.strategies.strategy import Filter, Filtered, Ranking, Strata, Strategy
 
-__all__ = ["STRATEGIES", "Entry", "Needs", "Ranking", "Strategy", "entry_of", "strategy_of"]
+__all__ = [
+    "FILTERS",
+    "RANKINGS",
+    "STRATEGIES",
+    "Entry",
+    "Filter",
+    "Filtered",
+    "Ranking",
+    "Strata",
+    "Strategy",
+    "entry_of",
+    "filter_of",
+    "strategy_of",
+]
 
-
-class Needs(enum.Enum):
-    """What a strategy must be given besides the ids."""
-
-    NOTHING = 1
-    EMBEDDINGS = 2
-    SCORES = 3
+T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entry(Generic[T_co]):
     """One strategy of the registry."""
 
     name: str
     parameters: type[Parameters]
-    factory: Callable[[Any], Strategy]
-    """Builds the strategy from its parameters; raises `NotCarriedOut` where this version has only the contract."""
-    needs: Needs
+    factory: Callable[[Any], T_co]
+    """Builds it from its parameters."""
     citation: str
 
 
-def _not_carried_out(parameters: Parameters) -> NoReturn:
-    name = entry_of(parameters).name
-    raise NotCarriedOut(f"{name} needs per-sample scores, and this version has no scoring step yet", strategy=name)
-
-
-STRATEGIES = (
-    Entry("RANDOM", RandomStrategy, RandomSelection, Needs.NOTHING, "control of arXiv 2510.20428"),
-    Entry("FULL", FullStrategy, FullSelection, Needs.NOTHING, "control of arXiv 2510.20428"),
-    Entry("SAPS", SapsStrategy, SapsSelection, Needs.EMBEDDINGS, "Li & Wang, arXiv 2510.20428"),
-    Entry("K_CENTER", KCenterStrategy, KCenterSelection, Needs.EMBEDDINGS, "Sener & Savarese, ICLR 2018"),
-    Entry("CLUSTER_RANDOM", ClusterRandomStrategy, ClusterRandomSelection, Needs.EMBEDDINGS, "arXiv 2510.20428"),
-    Entry("GRAND", GrandStrategy, _not_carried_out, Needs.SCORES, "Paul et al., NeurIPS 2021"),
-    Entry("EL2N", El2nStrategy, _not_carried_out, Needs.SCORES, "Paul et al., NeurIPS 2021"),
-    Entry("LOSS", LossStrategy, _not_carried_out, Needs.SCORES, "Paul et al., NeurIPS 2021, as a baseline"),
-    Entry("CCS", CcsStrategy, _not_carried_out, Needs.SCORES, "Zheng et al., ICLR 2023"),
-    Entry("LEARNABILITY", LearnabilityStrategy, _not_carried_out, Needs.SCORES, "own, after arXiv 2510.20428"),
-    Entry("HARDNESS_FILTER", HardnessFilterStrategy, _not_carried_out, Needs.SCORES, "Smith et al., ML 95 (2014)"),
+RANKINGS: Final[tuple[Entry[Strategy], ...]] = (
+    Entry("RANDOM", RandomStrategy, RandomSelection, "control of arXiv 2510.20428"),
+    Entry("FULL", FullStrategy, FullSelection, "control of arXiv 2510.20428"),
+    Entry("SAPS", SapsStrategy, SapsSelection, "Li & Wang, arXiv 2510.20428"),
+    Entry("K_CENTER", KCenterStrategy, KCenterSelection, "Sener & Savarese, ICLR 2018"),
+    Entry("CLUSTER_RANDOM", ClusterRandomStrategy, ClusterRandomSelection, "control of arXiv 2510.20428"),
+    Entry("GRAND", GrandStrategy, GrandSelection, "Paul et al., NeurIPS 2021"),
+    Entry("EL2N", El2nStrategy, El2nSelection, "Paul et al., NeurIPS 2021"),
+    Entry("LOSS", LossStrategy, LossSelection, "Paul et al., NeurIPS 2021, as a baseline"),
+    Entry("CCS", CcsStrategy, CcsSelection, "Zheng et al., ICLR 2023"),
 )
+FILTERS: Final[tuple[Entry[Filter], ...]] = (
+    Entry("LEARNABILITY", LearnabilityStrategy, LearnabilityFilter, "Foster et al., arXiv 2502.12272"),
+    Entry("HARDNESS_FILTER", HardnessFilterStrategy, HardnessFilter, "Smith et al., ML 95 (2014)"),
+)
+STRATEGIES: Final[tuple[Entry[Strategy | Filter], ...]] = (*RANKINGS, *FILTERS)
 
 
-def entry_of(parameters: Parameters) -> Entry:
+def strategy_of(choice: SelectionStrategy) -> Strategy:
+    """Builds the strategy that ranks what the filters of the choice leave.
+
+    Raises:
+      UnknownStrategy: not in the registry.
+    """
+    return _entry(choice.ranking, RANKINGS).factory(choice.ranking)
+
+
+def filter_of(parameters: FilterStrategy) -> Filter:
+    """Builds a filter.
+
+    Raises:
+      UnknownStrategy: not in the registry.
+    """
+    return _entry(parameters, FILTERS).factory(parameters)
+
+
+def entry_of(parameters: Parameters) -> Entry[Strategy | Filter]:
     """Returns the registry's entry for the parameters.
 
     Raises:
       UnknownStrategy: no strategy has parameters of this class.
     """
-    for entry in STRATEGIES:
+    return _entry(parameters, STRATEGIES)
+
+
+def _entry(parameters: Parameters, table: Sequence[Entry[T_co]]) -> Entry[T_co]:
+    for entry in table:
         if entry.parameters is type(parameters):
             return entry
-    known = ", ".join(entry.name for entry in STRATEGIES)
+    known = ", ".join(entry.name for entry in table)
     raise UnknownStrategy(f"the selection strategy is one of {known}", known=known)
-
-
-def strategy_of(choice: SelectionStrategy) -> Strategy:
-    """Builds the strategy that was chosen.
-
-    Raises:
-      UnknownStrategy: not in the registry.
-      NotCarriedOut: in the contract, but not in this version.
-    """
-    return entry_of(choice.kind).factory(choice.kind)
