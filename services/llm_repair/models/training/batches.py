@@ -9,7 +9,7 @@ limit does not teach the model to stop.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -106,7 +106,7 @@ class TokenBatch:
         return replace(self, **moved)
 
 
-def tokenise(texts: Sequence[PairText], encoding: Encoding, *, max_tokens: int) -> list[TokenisedSample]:
+def tokenise(texts: Iterable[PairText], encoding: Encoding, *, max_tokens: int) -> list[TokenisedSample]:
     """Turns texts into token ids, cutting the end of continuations that do not fit.
 
     Raises:

@@ -26,7 +26,7 @@ We differ:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -83,12 +83,19 @@ def dynamics_scores(
     model = load_causal_lm(folder, device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     longest = min(step.method.max_tokens, context_tokens(model.config))
     order = sorted(range(len(rows)), key=lambda place: rows[place].id)
-    texts = [PairText(rows[place].id, rows[place].prompt, (rows[place].chosen,)) for place in order]
+    texts = _chosen_texts([rows[place] for place in order], context)
     samples = tokenise(texts, encoding_of(load_tokenizer(folder)), max_tokens=longest)
     measured, result = _train(step, model, samples, store, context)
     values = np.empty(len(rows))
     values[order] = measured.scores(step.method.epochs)
     return values, _about(step, longest, measured, samples, result)
+
+
+def _chosen_texts(rows: Sequence[Row], context: StepContext) -> Iterator[PairText]:
+    for done, row in enumerate(rows):
+        context.raise_if_cancelled()
+        context.progress(done, len(rows), "samples", stage="tokenising")
+        yield PairText(row.id, row.prompt, (row.chosen,))
 
 
 def _train(

@@ -327,9 +327,9 @@ def test_checkpoints_are_four_an_epoch_at_most(scorer: Scorer, monkeypatch: pyte
     assert steps == list(range(2, 20, 2))
 
 
-@pytest.mark.parametrize("stage", ["", "measuring"])
+@pytest.mark.parametrize("stage", ["tokenising", "", "measuring"])
 def test_cancelled_run_ends_where_it_is(scorer: Scorer, monkeypatch: pytest.MonkeyPatch, stage: str) -> None:
-    """Among the optimizer steps, and within a measurement, which has parts of its own."""
+    """Among the texts, among the optimizer steps, and within a measurement, which has parts of its own."""
     monkeypatch.setattr(log_probs, "PART_TOKENS", 8)
     reports: list[str] = []
 
