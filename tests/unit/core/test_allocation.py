@@ -1,8 +1,9 @@
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm_repair.core.allocation import equal_seats, interleave, webster_seats
+from llm_repair.core.allocation import coverage_seats, equal_seats, interleave, stable_order, webster_seats
 
 SIZES = st.lists(st.integers(1, 40), min_size=1, max_size=8)
 
@@ -55,6 +56,42 @@ def test_equal_seats_are_the_quota_of_the_release_where_clusters_are_large_enoug
     seats = equal_seats([quota + spare] * clusters)
 
     assert np.bincount(seats[: quota * clusters]).tolist() == [quota] * clusters
+
+
+def quotas_of_zheng_et_al(sizes: list[int], budget: int) -> list[int]:
+    """The procedure of the CCS paper as its authors wrote it down, stratum by stratum from the smallest."""
+    received = [0] * len(sizes)
+    left = budget
+    for visited, stratum in enumerate(sorted(range(len(sizes)), key=lambda number: sizes[number])):
+        received[stratum] = min(sizes[stratum], left // (len(sizes) - visited))
+        left -= received[stratum]
+    return received
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=9))
+def test_coverage_seats_are_those_of_the_paper_at_every_budget(sizes: list[int]) -> None:
+    seats = coverage_seats(sizes)
+
+    for budget in range(sum(sizes) + 1):
+        assert np.bincount(seats[:budget], minlength=len(sizes)).tolist() == quotas_of_zheng_et_al(sizes, budget)
+
+
+def test_coverage_seats_go_to_the_larger_strata_first_in_every_round() -> None:
+    """Sizes 1, 3, 0, 2: rounds are 1 3 0, 1 3, 1."""
+    assert coverage_seats([1, 3, 0, 2]).tolist() == [1, 3, 0, 1, 3, 1]
+
+
+@pytest.mark.parametrize("seats", [webster_seats, equal_seats, coverage_seats])
+@pytest.mark.parametrize("sizes", [[], [0], [0, 0], [0, 3, 0]])
+def test_clusters_without_samples_get_no_seat(seats: object, sizes: list[int]) -> None:
+    assert seats(sizes).tolist() == [1] * sum(sizes)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("count", [3, 70_000])
+def test_labels_are_sorted_stably_whatever_their_number(count: int) -> None:
+    labels = np.array([2, 0, 2, 1, 0]) * (count // 3)
+
+    assert stable_order(labels, count).tolist() == [1, 4, 3, 0, 2]
 
 
 def test_each_seat_is_filled_with_the_next_member_of_its_cluster() -> None:
