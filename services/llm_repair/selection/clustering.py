@@ -89,10 +89,13 @@ def _training_sample(points: FloatArray, clusters: int, seed: int) -> npt.NDArra
 def _assigned(block: FloatArray, centroids: npt.NDArray[np.float64]) -> tuple[IntArray, npt.NDArray[np.float32]]:
     """Returns the nearest centroid of each point, ties to the smaller index, and the distance to it."""
     wide = block.astype(np.float64)
+    # One product a point: in a product of matrices the last bits depend on the place of a point, and equal ones must
+    # stay together.
+    products = np.matmul(centroids, wide[:, :, None])[:, :, 0]
     # ||x - c||^2 without ||x||^2, which is the same for every c.
-    labels = ((centroids**2).sum(axis=1) - 2 * wide @ centroids.T).argmin(axis=1)
-    # float32 hides the last bits, so equal points tie and are ordered by id.
-    return labels, np.linalg.norm(wide - centroids[labels], axis=1).astype(np.float32)
+    labels = ((centroids**2).sum(axis=1) - 2 * products).argmin(axis=1)
+    wide -= centroids[labels]
+    return labels, np.sqrt(np.vecdot(wide, wide)).astype(np.float32)
 
 
 def _distinct_up_to(points: FloatArray, most: int) -> int:

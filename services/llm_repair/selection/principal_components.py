@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
@@ -20,19 +18,19 @@ def project(matrix: FloatArray, components: int, shards: Shards = ONE_SHARD) -> 
 
     Args:
       matrix: (n, d), finite; read by atoms, twice, so it may be memory-mapped.
-      components: at least 1; capped by n and d. Directions without variance give zeros.
+      components: at least 1; capped by n and d. Directions without variance give zeros, but for rounding.
       shards: Any number of them gives the same bits.
 
     Eigenvectors of the d x d covariance in float64, on one thread: O(n d^2 + d^3), no random numbers. The sign makes
-    the component of largest magnitude positive. Rounding to float32 hides what a place in a matrix product does to the
-    last bits, so equal rows stay equal points.
+    the component of largest magnitude positive. Every row is projected by itself, so equal rows are equal points.
     """
     atoms = atoms_of(len(matrix))
     with one_blas_thread():
         mean, covariance = _moments(matrix, atoms, shards)
         _, vectors = np.linalg.eigh(covariance)
-        basis = _with_fixed_sign(vectors[:, ::-1][:, : min(components, *matrix.shape)])
-        parts = shards.map(lambda span: [_projected(matrix[rows_of(atom)], mean, basis) for atom in span], atoms)
+        # eigh lists them in columns, the largest variance last.
+        directions = _with_fixed_sign(vectors.T[::-1][: min(components, *matrix.shape)])
+        parts = shards.map(lambda span: [_projected(matrix[rows_of(atom)], mean, directions) for atom in span], atoms)
     return np.concatenate([points for part in parts for points in part])
 
 
@@ -51,11 +49,12 @@ def _moments(matrix: FloatArray, atoms: int, shards: Shards) -> tuple[Float64Arr
     return origin + shift, products / len(matrix) - np.outer(shift, shift)
 
 
-def _projected(block: FloatArray, mean: Float64Array, basis: Float64Array) -> npt.NDArray[np.float32]:
-    return ((block - mean) @ basis).astype(np.float32)
+def _projected(block: FloatArray, mean: Float64Array, directions: Float64Array) -> npt.NDArray[np.float32]:
+    # One product a row: in a product of matrices the last bits depend on the place of a row.
+    return np.matmul(directions, (block - mean)[:, :, None])[:, :, 0].astype(np.float32)
 
 
-def _with_fixed_sign(basis: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    leading = np.abs(basis).argmax(axis=0)
-    signs = np.sign(basis[leading, np.arange(basis.shape[1])])
-    return basis * np.where(signs == 0, 1, signs)
+def _with_fixed_sign(directions: Float64Array) -> Float64Array:
+    leading = np.abs(directions).argmax(axis=1)
+    signs = np.sign(directions[np.arange(len(directions)), leading])
+    return np.ascontiguousarray(directions * np.where(signs == 0, 1, signs)[:, None])

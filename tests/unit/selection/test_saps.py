@@ -9,103 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_repair.core.selection import Allocation, SapsStrategy
-from llm_repair.selection.clustering import Clusters, k_means
+from llm_repair.selection.clustering import Clusters
 from llm_repair.selection.features import Features
-from llm_repair.selection.principal_components import project
+from llm_repair.selection.shards import LocalShards
 from llm_repair.selection.strategies.saps import SapsSelection, allocate, rank_within
-
-
-def planted(sizes: list[int], dimensions: int = 12, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Returns points around far centres, shuffled, and which centre each belongs to."""
-    rng = np.random.default_rng(seed)
-    centres = rng.normal(0, 30, (len(sizes), dimensions))
-    truth = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
-    return (centres[truth] + rng.normal(0, 1, (len(truth), dimensions))).astype(np.float32), truth
 
 
 def line(*distances: float) -> Clusters:
     """One cluster of points at these distances from its centroid."""
     return Clusters(np.zeros(len(distances), dtype=np.int64), np.zeros((1, 1)), np.array(distances, dtype=np.float32))
-
-
-def test_pca_is_that_of_an_independent_oracle() -> None:
-    """Singular vectors of the centred matrix; equal up to the sign of each component."""
-    matrix = np.random.default_rng(1).normal(size=(300, 8)) @ np.diag([9, 7, 5, 4, 3, 2, 1, 0.5])
-    centred = matrix - matrix.mean(axis=0)
-    _, _, vectors = np.linalg.svd(centred, full_matrices=False)
-
-    points = project(matrix.astype(np.float32), 3)
-
-    expected = centred @ vectors[:3].T
-    assert np.allclose(np.abs(points), np.abs(expected), atol=1e-3)
-
-
-def test_pca_turns_the_sign_so_that_the_leading_weight_is_positive() -> None:
-    """All variance lies along the first axis, so the first component is +x and never -x."""
-    matrix = np.array([[-4.0, 0.1], [0.0, -0.1], [4.0, 0.0]], dtype=np.float32)
-
-    assert project(matrix, 1)[:, 0].tolist() == pytest.approx([-4, 0, 4], abs=0.02)
-    assert project(-matrix, 1)[:, 0].tolist() == pytest.approx([4, 0, -4], abs=0.02)
-
-
-def test_pca_does_not_depend_on_the_size_of_its_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    matrix = np.random.default_rng(2).normal(size=(101, 7)).astype(np.float32)
-    whole = project(matrix, 4)
-
-    monkeypatch.setattr("llm_repair.selection.features.BLOCK_ROWS", 13)
-
-    assert np.allclose(project(matrix, 4), whole, atol=1e-5)
-
-
-@pytest.mark.parametrize("shape", [(1, 5), (3, 5), (5, 1), (60, 5)])
-def test_pca_is_capped_by_rows_and_width(shape: tuple[int, int]) -> None:
-    points = project(np.ones(shape, dtype=np.float32), 50)
-
-    assert points.shape == (shape[0], min(shape))
-    assert not points.any()  # no variance
-
-
-def test_k_means_finds_planted_clusters_and_numbers_them_by_size() -> None:
-    points, truth = planted([50, 120, 80])
-
-    clusters = k_means(points, 3, seed=7)
-
-    assert clusters.sizes() == [120, 80, 50]
-    assert [set(truth[clusters.labels == number]) for number in range(3)] == [{1}, {2}, {0}]
-    own = np.linalg.norm(points - clusters.centroids[clusters.labels], axis=1)
-    assert np.allclose(clusters.distances, own, rtol=1e-5)
-
-
-def test_k_means_is_not_worse_than_scikit_learn() -> None:
-    """Mean squared distance within 2 % of Lloyd's algorithm with ten starts, on data without clear clusters."""
-    from sklearn.cluster import KMeans
-
-    points = np.random.default_rng(8).normal(size=(3000, 10)).astype(np.float32)
-
-    ours = float((k_means(points, 10, seed=1).distances.astype(np.float64) ** 2).sum())
-
-    theirs = KMeans(10, n_init=10, random_state=0).fit(points).inertia_
-    assert ours <= 1.02 * theirs
-
-
-@pytest.mark.parametrize(
-    ("points", "expected_clusters"),
-    [
-        (np.zeros((1, 3)), 1),
-        (np.zeros((9, 3)), 1),
-        (np.array([[0.0], [-0.0], [1.0]]), 2),
-        (np.repeat(np.eye(3), 5, axis=0), 3),
-        (np.arange(4.0)[:, None], 4),
-    ],
-)
-def test_k_means_has_no_more_clusters_than_distinct_points_and_none_empty(
-    points: np.ndarray, expected_clusters: int
-) -> None:
-    clusters = k_means(points.astype(np.float32), 10, seed=0)
-
-    assert len(clusters.centroids) == expected_clusters
-    assert min(clusters.sizes()) > 0
-    assert np.allclose(clusters.distances, 0)
 
 
 _RANK_IN_CHILD = """
@@ -114,6 +26,7 @@ import faiss
 import numpy as np
 from llm_repair.core.selection import SapsStrategy
 from llm_repair.selection.features import Features
+from llm_repair.selection.shards import LocalShards
 from llm_repair.selection.strategies.saps import SapsSelection
 faiss.omp_set_num_threads(int(sys.argv[1]))
 matrix = np.random.default_rng(11).normal(size=(4000, 96)).astype(np.float32)
@@ -208,3 +121,50 @@ def test_equal_samples_are_taken_by_id() -> None:
 
     assert rows[rows % 2 == 0].tolist() == list(range(0, 40, 2))
     assert rows[rows % 2 == 1].tolist() == list(range(1, 40, 2))
+
+
+@pytest.mark.parametrize("components", [0, 8])
+@pytest.mark.parametrize("shards", [2, 7])
+def test_any_number_of_shards_gives_the_same_ranking(
+    monkeypatch: pytest.MonkeyPatch, shards: int, components: int
+) -> None:
+    monkeypatch.setattr("llm_repair.selection.atoms.ATOM_ROWS", 64)
+    ids = [f"{row:04}" for row in range(1500)]
+    matrix = np.random.default_rng(7).normal(size=(1500, 24)).astype(np.float32)
+    strategy = SapsSelection(SapsStrategy(pca_components=components, boundary_fraction=0.75))
+
+    one = strategy.rank(Features(ids, embeddings=matrix), seed=3, places=1500)
+    several = strategy.rank(Features(ids, embeddings=matrix, shards=LocalShards(shards)), seed=3, places=1500)
+
+    assert one.rows.tobytes() == several.rows.tobytes()
+    assert one.clusters is not None
+    assert several.clusters is not None
+    assert one.clusters.distances.tobytes() == several.clusters.distances.tobytes()
+
+
+def test_without_a_number_of_clusters_there_are_as_many_as_the_root_of_half_the_pool() -> None:
+    """sqrt(450 / 2) = 15."""
+    matrix = np.random.default_rng(9).normal(size=(450, 8)).astype(np.float32)
+    features = Features([f"{row:03}" for row in range(450)], embeddings=matrix)
+
+    clusters = SapsSelection(SapsStrategy(clusters=0)).rank(features, seed=1, places=10).clusters
+
+    assert clusters is not None
+    assert len(clusters.sizes()) == 15
+
+
+def test_the_rule_is_capped_by_distinct_samples() -> None:
+    """450 copies of three texts: 15 by the rule, 3 by what there is."""
+    matrix = np.tile(np.eye(3, dtype=np.float32), (150, 1))
+    features = Features([f"{row:03}" for row in range(450)], embeddings=matrix)
+
+    clusters = SapsSelection(SapsStrategy(clusters=0)).rank(features, seed=1, places=10).clusters
+
+    assert clusters is not None
+    assert clusters.sizes() == [150, 150, 150]
+
+
+def test_every_cluster_is_ranked_by_its_own_distances() -> None:
+    clusters = Clusters(np.array([0, 1, 0, 1, 0]), np.zeros((2, 1)), np.array([1, 5, 3, 4, 2], dtype=np.float32))
+
+    assert [rows.tolist() for rows in rank_within(clusters, 1.0)] == [[2, 4, 0], [1, 3]]
