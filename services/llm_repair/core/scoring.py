@@ -29,13 +29,18 @@ def scored_method(method: RepairMethod, score: Score, *, dynamics_epochs: int) -
     the short run learns the chosen continuations at the method's pace.
     """
     if score in DYNAMICS_SCORES:
+        default = RepairMethod(DaptMethod())
         return dataclasses.replace(
             resolved_method(method),
             objective=DaptMethod(),
             epochs=dynamics_epochs,
             validation_share=0.0,
-            validations=1,
+            validations=default.validations,
+            validate_every_samples=None,
             patience=0,
+            checkpoint_every_steps=default.checkpoint_every_steps,
+            utility_texts=default.utility_texts,
+            utility_tokens=default.utility_tokens,
         )
     by_gradient, settled = score is Score.GRAND, resolved_method(method)
     return RepairMethod(
