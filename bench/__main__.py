@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-AREAS = ("selection", "generation", "orchestration")
+AREAS = ("selection", "generation", "trainer", "orchestration")
 
 
 def main() -> int:

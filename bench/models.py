@@ -1,12 +1,14 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # transformers' models are untyped.
-"""Models that benchmarks run: a random Llama made on the spot, and the demo's, imported once by its reference."""
+"""What benchmarks run on: a random Llama made on the spot; the demo's model and prompts, imported once by reference."""
 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 import yaml
@@ -14,16 +16,20 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
-from llm_repair.artifacts.importing import import_model
+from llm_repair.artifacts.datasets import Row, read_rows
+from llm_repair.artifacts.importing import import_dataset, import_model
 from llm_repair.artifacts.references import ReferenceResolver
 from llm_repair.artifacts.store import ArtifactStore
-from llm_repair.core.execution import Json, StepResult, Usage
-from llm_repair.core.references import ModelRef, ModelRole
-from llm_repair.core.steps import ImportModelStep, step_key
+from llm_repair.core.execution import Json, StepContext, StepOutput, StepResult, Usage
+from llm_repair.core.references import DatasetKind, DatasetRef, FieldMap, ModelRef, ModelRole
+from llm_repair.core.steps import ImportDatasetStep, ImportModelStep, step_key
 
 ROOT = Path(__file__).parents[1]
 STORE = ROOT / "build" / "bench" / "store"
 _SCHEMES = ("pypi",)
+
+S = TypeVar("S", ImportModelStep, ImportDatasetStep)
+Import: TypeAlias = Callable[[S, ArtifactStore, StepContext, ReferenceResolver], StepOutput]
 
 _TEXT = """
 the a of and to in is was for on with as by at from this that it they we you people city river music water history
@@ -59,22 +65,44 @@ def make_tiny_llama(folder: Path) -> None:
 
 def demo_model() -> Path:
     """Returns the folder of the demo's model; the first time it is fetched and converted (a minute)."""
-    reference = yaml.safe_load((ROOT / "docs" / "demo.yaml").read_text(encoding="utf-8"))["model"]["reference"]
+    reference = _demo()["model"]["reference"]
+    store, resolver = _store()
+    step = ImportModelStep(ModelRef(reference), resolver.resolve(reference).digest, ModelRole.CAUSAL_LM)
+    return store.materialize(_done(step, import_model, store, resolver).outputs["model"].digest)
+
+
+def demo_prompts(count: int) -> list[Row]:
+    """Returns so many of the demo's prompts, those with the smallest hashes, by id; fetched the first time."""
+    source = _demo()["self_generated_pool"]["prompts"]
+    store, resolver = _store()
+    reference = DatasetRef(source["reference"], fields=FieldMap(**source["fields"]), max_rows=count)
+    step = ImportDatasetStep(reference, resolver.resolve(reference.reference).digest, DatasetKind.PROMPTS)
+    return read_rows(store, _done(step, import_dataset, store, resolver).outputs["dataset"].digest)
+
+
+def _demo() -> dict[str, Any]:
+    return yaml.safe_load((ROOT / "docs" / "demo.yaml").read_text(encoding="utf-8"))
+
+
+def _store() -> tuple[ArtifactStore, ReferenceResolver]:
     STORE.mkdir(parents=True, exist_ok=True)
     store = ArtifactStore(STORE.as_uri())
-    resolver = ReferenceResolver((), _SCHEMES, store)
-    step = ImportModelStep(ModelRef(reference), resolver.resolve(reference).digest, ModelRole.CAUSAL_LM)
+    return store, ReferenceResolver((), _SCHEMES, store)
+
+
+def _done(step: S, run: Import[S], store: ArtifactStore, resolver: ReferenceResolver) -> StepResult:
+    """Returns the result of an import, from the store if it was made before."""
     key = step_key(step)
     done = store.get_result(key)
-    if done is None:
-        with tempfile.TemporaryDirectory(dir=STORE.parent) as workdir:
-            output = import_model(step, store, _Quiet(key, Path(workdir)), resolver)
-        done = store.commit_result(StepResult(key, step.kind, output.outputs, output.summary, Usage(), {}))
-    return store.materialize(done.outputs["model"].digest)
+    if done is not None:
+        return done
+    with tempfile.TemporaryDirectory(dir=STORE.parent) as workdir:
+        output = run(step, store, QuietContext(key, Path(workdir)), resolver)
+    return store.commit_result(StepResult(key, step.kind, output.outputs, output.summary, Usage(), {}))
 
 
 @dataclass(frozen=True)
-class _Quiet:
+class QuietContext:
     """A step's surroundings without anybody who watches."""
 
     key: str

@@ -1,0 +1,122 @@
+"""Optimizer steps of our loop and of TRL's, side by side on one model."""
+
+from __future__ import annotations
+
+import gc
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from bench.lines import Line, lines_of
+from bench.measure import Limits, interleaved
+from bench.trainer import ours, peers
+from bench.trainer.bounds import Work, step_flops
+from bench.trainer.samples import real_tokens, with_chosen_only
+from bench.trainer.step_clock import StepClock
+from bench.trainer.subjects import FULL, QUICK, Size, Subject, subject
+from llm_repair.core.repair import DpoMethod, Method, Precision, RepairMethod, Trainable
+from llm_repair.models.training.adapters import make_trainable
+from llm_repair.models.training.batches import TokenisedSample, epoch_order
+
+BATCH = 8
+"""Samples a step, the product's default."""
+_TOLERANCES = {Precision.FLOAT32: 1e-4, Precision.BFLOAT16: 1e-2}
+"""Largest relative difference of two losses of the same step. In bf16, of 8 bits, layouts round differently."""
+_NAMES = {Precision.FLOAT32: "fp32", Precision.BFLOAT16: "bf16"}
+_RATE = 3e-4
+"""Large enough that a step which did something else would show in the losses after it."""
+_NEVER = 1 << 30
+
+
+@dataclass(frozen=True)
+class _Load:
+    steps: int
+    """The first is not counted."""
+    rounds: int
+
+
+_LOADS = {Size.TINY: _Load(3, 3), Size.SMALL: _Load(6, 5), Size.DEMO: _Load(3, 3)}
+
+
+def lines(
+    bench: str, objective: Method, trainable: Trainable, *, quick: bool, limits: Limits, packed_peer: bool
+) -> Iterator[Line]:
+    """Yields the lines of all models and number formats."""
+    for size in QUICK if quick else FULL:
+        load = _LOADS[size]
+        subject_ = subject(size, pairs=load.steps * BATCH)
+        for precision in Precision:
+            method = _method(objective, trainable, precision)
+            name = f"{bench}.{size.value}.{_NAMES[precision]}"
+            yield from _side_by_side(name, subject_, method, rounds=load.rounds, limits=limits, packed_peer=packed_peer)
+
+
+def _method(objective: Method, trainable: Trainable, precision: Precision) -> RepairMethod:
+    """Returns the defaults but for what the peers cannot be given: validation, checkpoints, our schedule."""
+    return RepairMethod(
+        objective,
+        trainable=trainable,
+        precision=precision,
+        epochs=1,
+        batch_samples=BATCH,
+        warmup_share=0.0,
+        final_rate_share=1.0,
+        learning_rate=_RATE,
+        validation_share=0.0,
+        checkpoint_every_steps=_NEVER,
+    )
+
+
+def _side_by_side(
+    bench: str, subject_: Subject, method: RepairMethod, *, rounds: int, limits: Limits, packed_peer: bool
+) -> Iterator[Line]:
+    paired = isinstance(method.objective, DpoMethod)
+    samples = list(subject_.pairs) if paired else with_chosen_only(subject_.pairs)
+    clock = StepClock()
+
+    def ours_() -> list[float]:
+        gc.collect()  # a trainer of the peer's is a cycle that holds a model
+        return ours.training_losses(subject_.model(), samples, method, clock)
+
+    def peer(*, padding_free: bool) -> list[float]:
+        gc.collect()
+        return peers.training_losses(subject_.model(), samples, method, clock, padding_free=padding_free)
+
+    contenders: dict[str, Callable[[], list[float]]] = {"ours": ours_, "TRL": lambda: peer(padding_free=False)}
+    if packed_peer:
+        contenders["TRL, padding-free"] = lambda: peer(padding_free=True)
+    timings = interleaved(contenders, rounds=rounds, clock=clock)
+    counted = _batches(samples)[1:]
+    yield from lines_of(
+        timings,
+        bench,
+        sum(real_tokens(batch) for batch in counted),
+        agrees=_agreement(timings.values, _TOLERANCES[method.precision]),
+        limit_s=_limit_s(subject_, method, counted, limits),
+    )
+
+
+def _batches(samples: Sequence[TokenisedSample]) -> list[list[TokenisedSample]]:
+    order = epoch_order([sample.id for sample in samples], seed=ours.SEED, epoch=0)
+    return [[samples[index] for index in order[start : start + BATCH]] for start in range(0, len(order), BATCH)]
+
+
+def _agreement(curves: Mapping[str, Sequence[float]], tolerance: float) -> dict[str, bool]:
+    """Says of every contender but the plain peer whether its loss curve is the plain peer's."""
+    plain = curves["TRL"]
+    return {
+        name: len(curve) == len(plain)
+        and all(math.isclose(one, other, rel_tol=tolerance) for one, other in zip(curve, plain, strict=True))
+        for name, curve in curves.items()
+        if name != "TRL"
+    }
+
+
+def _limit_s(
+    subject_: Subject, method: RepairMethod, batches: Sequence[Sequence[TokenisedSample]], limits: Limits
+) -> float:
+    """Returns the time of the least arithmetic at the rate of a large matrix product in the same number format."""
+    target = make_trainable(subject_.model(), method.trained, seed=ours.SEED)
+    flops = sum(step_flops(target, Work.of(batch)) for batch in batches)
+    rate = limits.bf16_gflops if method.precision is Precision.BFLOAT16 else limits.sgemm_gflops
+    return flops / (1e9 * rate)
