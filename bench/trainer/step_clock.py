@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 
 class StepClock:
@@ -12,7 +13,8 @@ class StepClock:
     it allocates the optimizer's state and comes after preparations that are not compared.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
         self._total_s = 0.0
         self._last: float | None = None
 
@@ -22,7 +24,7 @@ class StepClock:
 
     def end_step(self) -> None:
         """Says that a step has ended."""
-        now = time.perf_counter()
+        now = self._clock()
         if self._last is not None:
             self._total_s += now - self._last
         self._last = now

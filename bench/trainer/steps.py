@@ -35,7 +35,7 @@ class _Load:
     rounds: int
 
 
-_LOADS = {Size.TINY: _Load(3, 3), Size.SMALL: _Load(6, 5), Size.DEMO: _Load(3, 3)}
+_LOADS = {Size.TINY: _Load(3, 2), Size.SMALL: _Load(6, 5), Size.DEMO: _Load(3, 3)}
 
 
 def lines(
@@ -46,22 +46,22 @@ def lines(
         load = _LOADS[size]
         subject_ = subject(size, pairs=load.steps * BATCH)
         for precision in Precision:
-            method = _method(objective, trainable, precision)
+            method = method_of(objective, trainable, precision)
             name = f"{bench}.{size.value}.{_NAMES[precision]}"
             yield from _side_by_side(name, subject_, method, rounds=load.rounds, limits=limits, packed_peer=packed_peer)
 
 
-def _method(objective: Method, trainable: Trainable, precision: Precision) -> RepairMethod:
+def method_of(objective: Method, trainable: Trainable, precision: Precision, *, rate: float = _RATE) -> RepairMethod:
     """Returns the defaults but for what the peers cannot be given: validation, checkpoints, our schedule."""
     return RepairMethod(
         objective,
         trainable=trainable,
+        learning_rate=rate,
         precision=precision,
         epochs=1,
         batch_samples=BATCH,
         warmup_share=0.0,
         final_rate_share=1.0,
-        learning_rate=_RATE,
         validation_share=0.0,
         checkpoint_every_steps=_NEVER,
     )
@@ -91,7 +91,7 @@ def _side_by_side(
         timings,
         bench,
         sum(real_tokens(batch) for batch in counted),
-        agrees=_agreement(timings.values, _TOLERANCES[method.precision]),
+        agrees=agreement(timings.values, tolerance=_TOLERANCES[method.precision]),
         limit_s=_limit_s(subject_, method, counted, limits),
     )
 
@@ -101,7 +101,7 @@ def _batches(samples: Sequence[TokenisedSample]) -> list[list[TokenisedSample]]:
     return [[samples[index] for index in order[start : start + BATCH]] for start in range(0, len(order), BATCH)]
 
 
-def _agreement(curves: Mapping[str, Sequence[float]], tolerance: float) -> dict[str, bool]:
+def agreement(curves: Mapping[str, Sequence[float]], *, tolerance: float) -> dict[str, bool]:
     """Says of every contender but the plain peer whether its loss curve is the plain peer's."""
     plain = curves["TRL"]
     return {

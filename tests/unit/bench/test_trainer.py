@@ -1,0 +1,148 @@
+"""The training benchmark: what it times, what it counts as the least work, and when it says that losses agree."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from llm_repair.core.repair import DaptMethod, FullParameters, Precision, Trainable
+from llm_repair.models.training.adapters import make_trainable, transformer_layers
+from llm_repair.models.training.batches import TokenisedSample
+from llm_repair.models.training.log_probs import continuation_log_probs
+from llm_repair.models.training.packing import packed_batch
+
+ROOT = Path(__file__).parents[3]
+COLUMNS = {"bench", "contender", "size", "seconds", "ratio_to_ours", "limit_share", "value_agrees"}
+PAIR = TokenisedSample("a", prompt=(1, 2, 3), continuations=((4, 5), (6, 7, 8)))
+
+
+@pytest.fixture(autouse=True)
+def _bench_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+@pytest.fixture(scope="module")
+def quick_lines() -> list[dict[str, Any]]:
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.trainer", "--quick", "--json"],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()][1:]
+
+
+@pytest.mark.timeout(300)
+def test_quick_lines_name_every_case_and_have_exactly_the_columns(quick_lines: list[dict[str, Any]]) -> None:
+    steps = {f"trainer.{case}.0.2m.{form}" for case in ("sft", "lora", "dpo") for form in ("fp32", "bf16")}
+
+    assert {line["bench"] for line in quick_lines} == steps | {"trainer.overhead", "trainer.memory.0.2m.full"}
+    assert all(set(line) == COLUMNS for line in quick_lines)
+    assert all(line["seconds"] > 0 for line in quick_lines if not line["bench"].startswith("trainer.memory"))
+
+
+def test_losses_in_fp32_are_those_of_trl_padded_and_padding_free(quick_lines: list[dict[str, Any]]) -> None:
+    compared = [line for line in quick_lines if line["bench"].endswith("fp32") and line["contender"] != "TRL"]
+
+    assert [line["contender"] for line in compared] == ["ours", "TRL, padding-free"] * 2 + ["ours"]
+    assert all(line["value_agrees"] is True for line in compared)
+
+
+def test_the_clock_leaves_out_the_first_step_of_each_run_and_what_lies_between_runs() -> None:
+    from bench.trainer.step_clock import StepClock
+
+    # Two runs of three steps: the second and third take 2 s and 3 s, then 5 s and 7 s.
+    times = iter([10.0, 12.0, 15.0, 100.0, 105.0, 112.0])
+    clock = StepClock(lambda: next(times))
+
+    for _ in range(2):
+        clock.start_run()
+        for _ in range(3):
+            clock.end_step()
+
+    assert clock() == 2.0 + 3.0 + 5.0 + 7.0
+
+
+def test_least_work_reads_a_prompt_once_and_the_last_token_of_a_continuation_never() -> None:
+    from bench.trainer.bounds import Work
+
+    work = Work.of([PAIR])
+
+    # Read: the prompt, 1 and 2 tokens. They see 1 + 2 + 3, then 4, then 4 + 5. Predicted: 2 and 3 tokens.
+    assert work == Work(tokens=6, predictions=5, seen=6 + 4 + 9)
+
+
+@pytest.mark.parametrize("trainable", [FullParameters(), FullParameters(top_layers=1)])
+def test_operations_without_attention_are_those_that_torch_counts_in_a_packed_step(trainable: Trainable) -> None:
+    from bench.trainer.bounds import Work, step_flops
+    from bench.trainer.subjects import Size, model_of
+
+    target = make_trainable(model_of(Size.TINY), trainable, seed=1)
+    work = Work.of([PAIR])
+
+    with FlopCounterMode(display=False) as counter:
+        continuation_log_probs(target.model, packed_batch([PAIR])).sum().backward()
+
+    products = {
+        str(op): flops for op, flops in counter.get_flop_counts()["Global"].items() if "attention" not in str(op)
+    }
+    assert step_flops(target, Work(work.tokens, work.predictions, seen=0)) == sum(products.values())
+
+
+def test_bytes_hold_three_numbers_more_for_a_trained_weight_than_for_a_frozen_one() -> None:
+    from bench.trainer.bounds import Work, step_bytes
+    from bench.trainer.subjects import Size, model_of
+
+    nothing_read = Work(tokens=0, predictions=0, seen=0)
+    model = model_of(Size.TINY)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    of_a_layer = sum(parameter.numel() for parameter in transformer_layers(model)[0].parameters())
+
+    full = step_bytes(make_trainable(model, FullParameters(), seed=1), nothing_read)
+    top = step_bytes(make_trainable(model, FullParameters(top_layers=1), seed=1), nothing_read)
+
+    assert full == 16 * parameters
+    assert top == 4 * parameters + 12 * of_a_layer
+
+
+def test_losses_of_another_rate_do_not_agree() -> None:
+    from bench.trainer import ours, steps
+    from bench.trainer.samples import with_chosen_only
+    from bench.trainer.step_clock import StepClock
+    from bench.trainer.subjects import Size, subject
+
+    tiny = subject(Size.TINY, pairs=24)
+    samples = with_chosen_only(tiny.pairs)
+    usual = steps.method_of(DaptMethod(), FullParameters(), Precision.FLOAT32)
+    slower = steps.method_of(DaptMethod(), FullParameters(), Precision.FLOAT32, rate=usual.peak_rate / 2)
+    curves = {
+        name: ours.training_losses(tiny.model(), samples, method, StepClock())
+        for name, method in (("TRL", usual), ("same", usual), ("slower", slower))
+    }
+
+    agreement = steps.agreement(curves, tolerance=1e-4)
+
+    assert agreement == {"same": True, "slower": False}
+
+
+def test_a_copy_is_trained_and_never_the_model_itself() -> None:
+    from bench.trainer.subjects import Size, subject
+
+    tiny = subject(Size.TINY, pairs=1)
+
+    with torch.no_grad():
+        for parameter in tiny.model().parameters():
+            parameter.zero_()
+
+    assert any(parameter.abs().sum() > 0 for parameter in tiny.base.parameters())
