@@ -1,5 +1,6 @@
-"""Embedding with a real encoder, against the library's own `encode`."""
+"""The embedding step with a real encoder, against the library's own `encode`."""
 
+import itertools
 import json
 import random
 import shutil
@@ -8,16 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from llm_repair.artifacts.datasets import Row, write_rows
 from llm_repair.artifacts.store import ArtifactStore
-from llm_repair.core.errors import ModelInvalid, PoolTooSmall, StepCancelled, UnsafeModel
+from llm_repair.core.errors import FeaturesInvalid, PoolTooSmall, StepCancelled
+from llm_repair.core.execution import StepOutput
 from llm_repair.core.selection import TextView
 from llm_repair.core.steps import EmbedStep
 from llm_repair.selection import embed, encoder
+from llm_repair.selection.shards import ONE_SHARD, LocalShards, Shards
 from llm_repair.selection.text_views import view_of
 
 WORDS = ["the", "cat", "dog", "sat", "ran", "on", "a", "mat", "in", "rain", "sun", "and", "bird", "sang", "low", "high"]
+_ATTEMPTS = itertools.count()
 
 
 def pool(count: int, seed: int = 0) -> list[Row]:
@@ -29,17 +34,31 @@ def pool(count: int, seed: int = 0) -> list[Row]:
     return [Row(f"row-{i:03}", prompt=sentence(5), chosen=sentence(3), rejected=sentence(12)) for i in range(count)]
 
 
+def attempt(
+    rows: list[Row],
+    folder: Path,
+    store: ArtifactStore,
+    context: Any,
+    view: TextView = TextView.PROMPT_REJECTED,
+    shards: Shards = ONE_SHARD,
+) -> StepOutput:
+    """Runs the step in a folder of its own, as every attempt has one."""
+    context.workdir = context.workdir / f"attempt-{next(_ATTEMPTS)}"
+    context.workdir.mkdir()
+    step = EmbedStep(write_rows(store, rows).digest, store.put_tree(folder).digest, view)
+    return embed.run(step, store, context, shards)
+
+
 def embedded(
     rows: list[Row], folder: Path, store: ArtifactStore, context: Any, view: TextView = TextView.PROMPT_REJECTED
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Runs the step; returns the vectors and about.json."""
-    step = EmbedStep(write_rows(store, rows).digest, store.put_tree(folder).digest, view)
-    output = embed.run(step, store, context)
+    return opened(attempt(rows, folder, store, context, view), store)
+
+
+def opened(output: StepOutput, store: ArtifactStore) -> tuple[np.ndarray, dict[str, Any]]:
     tree = store.materialize(output.outputs["embeddings"].digest)
-    about = json.loads((tree / "about.json").read_text())
-    assert about["pool"] == step.pool_digest
-    assert about["encoder"] == step.encoder_digest
-    return np.load(tree / "embeddings.npy"), about
+    return np.load(tree / "embeddings.npy"), json.loads((tree / "about.json").read_text())
 
 
 def test_vectors_equal_those_of_the_librarys_own_encode(
@@ -67,7 +86,6 @@ def test_vectors_do_not_depend_on_the_batches(
 ) -> None:
     rows = pool(60)
     whole, _ = embedded(rows, encoder_folder, store, context)
-    shutil.rmtree(context.workdir / "embeddings")
 
     monkeypatch.setattr(encoder, "CPU_BATCH_TOKENS", 1)  # one text a batch
     single, _ = embedded(rows, encoder_folder, store, context)
@@ -75,15 +93,58 @@ def test_vectors_do_not_depend_on_the_batches(
     assert np.allclose(whole, single, atol=1e-5)
 
 
-def test_batches_hold_neighbours_in_length_within_the_limit(
-    encoder_folder: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("shards", [2, 7])
+def test_shards_change_no_bit(
+    shards: int, encoder_folder: Path, store: ArtifactStore, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Limit 24: of lengths 12 two fit, then 8 and 7 and 7 (3 x 8 = 24), then the rest."""
-    monkeypatch.setattr(encoder, "CPU_BATCH_TOKENS", 24)
+    monkeypatch.setattr(encoder, "CPU_BATCH_TOKENS", 64)  # some twenty batches
 
-    batches = list(encoder.Encoder(encoder_folder).batches(np.array([7, 12, 3, 8, 12, 7, 2])))
+    whole = attempt(pool(120), encoder_folder, store, context)
+    parted = attempt(pool(120), encoder_folder, store, context, shards=LocalShards(shards))
 
-    assert [batch.tolist() for batch in batches] == [[1, 4], [3, 0, 5], [2, 6]]
+    assert parted.outputs == whole.outputs
+    assert opened(whole, store)[0].shape == (120, 32)
+
+
+def test_the_order_of_the_pool_changes_no_bit(
+    encoder_folder: Path, store: ArtifactStore, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same texts under other ids, so that they are read in the opposite order; and some of them twice."""
+    monkeypatch.setattr(encoder, "CPU_BATCH_TOKENS", 64)
+    rows = pool(60)
+    turned = [Row(f"row-{59 - at:03}", row.prompt, row.chosen, row.rejected) for at, row in enumerate(rows)]
+    again = [Row(f"zzz-{at}", row.prompt, row.chosen, row.rejected) for at, row in enumerate(rows[:9])]
+
+    vectors, _ = embedded(rows, encoder_folder, store, context)
+    backwards, about = embedded([*turned, *again], encoder_folder, store, context)
+
+    assert np.array_equal(backwards[59::-1], vectors)
+    assert np.array_equal(backwards[60:], vectors[:9])
+    assert about["distinct"] == len({view_of(row, TextView.PROMPT_REJECTED) for row in rows})
+
+
+def test_two_runs_leave_the_same_bytes_and_seconds_in_the_summary_only(
+    encoder_folder: Path, store: ArtifactStore, context: Any
+) -> None:
+    first = attempt(pool(30), encoder_folder, store, context)
+    second = attempt(pool(30), encoder_folder, store, context)
+
+    _, about = opened(first, store)
+    assert first.outputs == second.outputs
+    assert first.summary["seconds"] != second.summary["seconds"]
+    assert set(first.summary) - set(about) == {"seconds", "embedding_seconds", "tokens_per_second", "forward"}
+    assert about["weights"] == "FLOAT32"
+    assert first.summary["tokens_per_second"] == about["tokens"] / first.summary["embedding_seconds"]
+    assert first.summary["seconds"] > first.summary["embedding_seconds"] > 0
+
+
+def test_nothing_but_the_embeddings_is_left_in_the_working_folder(
+    encoder_folder: Path, store: ArtifactStore, context: Any
+) -> None:
+    attempt(pool(30), encoder_folder, store, context, shards=LocalShards(3))
+
+    left = sorted(file.relative_to(context.workdir).as_posix() for file in context.workdir.rglob("*") if file.is_file())
+    assert left == ["embeddings/about.json", "embeddings/embeddings.npy"]
 
 
 def test_truncated_blank_and_repeated_texts_are_counted(
@@ -132,46 +193,83 @@ def test_an_empty_pool_is_refused(encoder_folder: Path, store: ArtifactStore, co
         embedded([], encoder_folder, store, context)
 
 
-def broken(encoder_folder: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(encoder_folder, tmp_path / "broken"))
+def test_a_step_cancelled_between_batches_stops(
+    encoder_folder: Path, store: ArtifactStore, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder, "CPU_BATCH_TOKENS", 64)
+    report = context.progress
+
+    def cancel_after_the_first(done: float, total: float, unit: str, *, stage: str = "") -> None:
+        report(done, total, unit, stage=stage)
+        context.cancelled = context.cancelled or not stage
+
+    monkeypatch.setattr(context, "progress", cancel_after_the_first)
+
+    with pytest.raises(StepCancelled):
+        attempt(pool(60), encoder_folder, store, context)
+
+    assert len([report for report in context.reports if not report[3]]) == 1
 
 
-def test_a_folder_that_is_no_encoder_is_refused(encoder_folder: Path, tmp_path: Path) -> None:
-    folder = broken(encoder_folder, tmp_path)
-    (folder / "modules.json").unlink()
+def changed(encoder_folder: Path, target: Path, word: str) -> Path:
+    """Copies the encoder with a NaN in the embedding of one word."""
+    from safetensors.torch import load_file, save_file
 
-    with pytest.raises(ModelInvalid):
-        encoder.Encoder(folder)
-
-
-def test_an_encoder_without_weights_is_refused(encoder_folder: Path, tmp_path: Path) -> None:
-    folder = broken(encoder_folder, tmp_path)
-    for weights in folder.rglob("*.safetensors"):
-        weights.unlink()
-
-    with pytest.raises(ModelInvalid):
-        encoder.Encoder(folder)
+    folder = Path(shutil.copytree(encoder_folder, target))
+    tensors = load_file(folder / "model.safetensors")
+    tensors["embeddings.word_embeddings.weight"][5 + WORDS.index(word), 3] = float("nan")
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
 
 
-@pytest.mark.parametrize("module", ["os.system", "sentence_transformers.models.WordEmbeddings", "custom_model.Pooling"])
-def test_a_module_outside_the_list_is_never_imported(encoder_folder: Path, tmp_path: Path, module: str) -> None:
-    folder = broken(encoder_folder, tmp_path)
-    modules = json.loads((folder / "modules.json").read_text())
-    modules[0]["type"] = module
-    (folder / "modules.json").write_text(json.dumps(modules))
+@pytest.mark.parametrize("forward", ["fused", "library"])
+def test_a_vector_that_is_no_number_is_refused_by_its_row(
+    forward: str, encoder_folder: Path, store: ArtifactStore, context: Any, tmp_path: Path
+) -> None:
+    folder = changed(encoder_folder, tmp_path / "changed", "bird")
+    if forward == "library":
+        (folder / "1_Pooling" / "config.json").write_text('{"embedding_dimension": 32, "pooling_mode": "max"}')
+    rows = [Row("a", rejected="the cat ran"), Row("b", rejected="a bird sang"), Row("c", rejected="a dog sat on it")]
 
-    with pytest.raises(UnsafeModel):
-        encoder.Encoder(folder)
+    with pytest.raises(FeaturesInvalid) as refused:
+        attempt(rows, folder, store, context, TextView.REJECTED)
+
+    assert refused.value.metadata == {"id": "b"}
+    assert "bird" not in refused.value.message
+    assert not list(context.workdir.glob("embeddings/*"))
 
 
-@pytest.mark.parametrize("name", ["pytorch_model.bin", "2_Dense/weights.pt", "modeling.py"])
-def test_pickles_and_code_in_the_folder_are_refused(encoder_folder: Path, tmp_path: Path, name: str) -> None:
-    folder = broken(encoder_folder, tmp_path)
-    (folder / name).parent.mkdir(exist_ok=True)
-    (folder / name).write_bytes(b"")
+def test_a_text_without_tokens_is_refused_by_its_row(
+    encoder_folder: Path, store: ArtifactStore, context: Any, tmp_path: Path
+) -> None:
+    """The tokenizer of this encoder adds no special tokens, so that an empty text is nothing at all."""
+    folder = Path(shutil.copytree(encoder_folder, tmp_path / "bare"))
+    settings = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps({**settings, "post_processor": None}))
+    described = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({**described, "tokenizer_class": "PreTrainedTokenizerFast"})
+    )
+    rows = [Row("a", rejected="the cat ran"), Row("b", prompt="a dog"), Row("c", prompt="a bird", rejected="sang")]
 
-    with pytest.raises(UnsafeModel):
-        encoder.Encoder(folder)
+    whole, _ = embedded(rows[:1], folder, store, context, TextView.REJECTED)
+    with pytest.raises(FeaturesInvalid) as refused:
+        attempt(rows, folder, store, context, TextView.REJECTED)
+
+    assert np.isfinite(whole).all()
+    assert refused.value.metadata == {"id": "b"}
+    assert context.tokens == 3  # of the first attempt
+
+
+def test_threads_are_those_the_step_may_use(encoder_folder: Path, store: ArtifactStore, context: Any) -> None:
+    before = torch.get_num_threads()
+    context.threads = before + 1
+    try:
+        attempt(pool(5), encoder_folder, store, context)
+
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize(
