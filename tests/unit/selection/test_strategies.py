@@ -1,47 +1,27 @@
-"""Properties every strategy has, over pools of all shapes, degenerate ones included."""
+"""The registry of strategies, and what is true of one of them only."""
 
 from typing import get_args
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from llm_repair.core.budgets import share_of
-from llm_repair.core.errors import FeaturesInvalid, InvalidFields, NotCarriedOut, UnknownStrategy
+from llm_repair.core.errors import FeaturesInvalid, InvalidFields, UnknownStrategy
 from llm_repair.core.selection import (
-    Allocation,
+    FILTER_SCORES,
+    CcsStrategy,
     ClusterRandomStrategy,
+    FilterStrategy,
     FullStrategy,
-    KCenterStrategy,
-    RandomStrategy,
+    HardnessFilterStrategy,
+    LearnabilityStrategy,
+    LossStrategy,
     SapsStrategy,
     SelectionStrategy,
     Strategy,
+    score_gone_by,
 )
 from llm_repair.selection.features import Features
-from llm_repair.selection.strategies import STRATEGIES, entry_of, strategy_of
-
-RANKING = [
-    RandomStrategy(),
-    SapsStrategy(clusters=4, pca_components=3),
-    SapsStrategy(clusters=3, pca_components=0, allocation=Allocation.EQUAL, boundary_fraction=0.5),
-    KCenterStrategy(pca_components=3),
-    ClusterRandomStrategy(clusters=4, pca_components=3),
-]
-
-
-@st.composite
-def pools(draw: st.DrawFn) -> Features:
-    """Pools of 1 to 40 rows in 1 to 6 dimensions, with zero rows, duplicates and rows all alike."""
-    n, d = draw(st.integers(1, 40)), draw(st.integers(1, 6))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    distinct = draw(st.integers(1, n))
-    rows = rng.normal(size=(distinct, d))
-    if draw(st.booleans()):
-        rows[0] = 0
-    matrix = rows[rng.integers(0, distinct, size=n)].astype(np.float32)
-    return Features([f"row-{i:03}" for i in range(n)], embeddings=matrix)
+from llm_repair.selection.strategies import FILTERS, STRATEGIES, entry_of, filter_of, strategy_of
 
 
 def ranked(parameters: Strategy, features: Features, *, seed: int = 1, places: int | None = None) -> list[str]:
@@ -49,81 +29,39 @@ def ranked(parameters: Strategy, features: Features, *, seed: int = 1, places: i
     return [features.ids[row] for row in ranking.rows]
 
 
-@pytest.mark.parametrize("parameters", RANKING, ids=repr)
-@given(features=pools())
-@settings(max_examples=40, deadline=None)
-def test_a_ranking_lists_the_whole_pool_once(parameters: Strategy, features: Features) -> None:
-    assert sorted(ranked(parameters, features)) == sorted(features.ids)
+def test_the_registry_has_every_strategy_of_the_contract_once() -> None:
+    assert sorted(entry.parameters.__name__ for entry in STRATEGIES) == sorted(
+        kind.__name__ for kind in get_args(Strategy)
+    )
+    assert len({entry.name for entry in STRATEGIES}) == len(STRATEGIES)
 
 
-@pytest.mark.parametrize("parameters", RANKING, ids=repr)
-@given(features=pools())
-@settings(max_examples=25, deadline=None)
-def test_every_fraction_is_a_prefix_of_the_larger_ones_and_exact(parameters: Strategy, features: Features) -> None:
-    whole = ranked(parameters, features)
-
-    for percent in range(1, 101, 3):
-        places = share_of(percent / 100, len(features))
-        selected = ranked(parameters, features, places=places)[:places]
-        assert len(selected) == places == len(set(selected))
-        assert selected == whole[:places]
+def test_the_filters_are_those_of_the_contract_and_go_by_their_scores() -> None:
+    assert {entry.parameters for entry in FILTERS} == {*get_args(FilterStrategy)}
+    assert [score_gone_by(entry.parameters()) for entry in FILTERS] == [*FILTER_SCORES]
 
 
-def spread(n: int, seed: int = 5) -> Features:
-    matrix = np.random.default_rng(seed).normal(size=(n, 6)).astype(np.float32)
-    return Features([f"row-{i:03}" for i in range(n)], embeddings=matrix)
+def test_an_unknown_strategy_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(UnknownStrategy) as refused:
+        entry_of("SAPS")  # pyright: ignore[reportArgumentType]
+
+    assert "SAPS" in refused.value.metadata["known"]
 
 
-@pytest.mark.parametrize("parameters", RANKING, ids=repr)
-def test_equal_seeds_give_equal_rankings(parameters: Strategy) -> None:
-    assert ranked(parameters, spread(200)) == ranked(parameters, spread(200))
+def test_what_ranks_is_the_innermost_strategy() -> None:
+    inner = SelectionStrategy(FullStrategy())
+    choice = SelectionStrategy(LearnabilityStrategy(then=SelectionStrategy(HardnessFilterStrategy(then=inner))))
 
-
-@pytest.mark.parametrize("parameters", RANKING, ids=repr)
-def test_another_seed_gives_another_ranking(parameters: Strategy) -> None:
-    assert len({tuple(ranked(parameters, spread(200), seed=seed)) for seed in range(6)}) > 1
+    assert strategy_of(choice) == strategy_of(inner)
 
 
 def test_full_lists_everything_and_refuses_less() -> None:
-    features = spread(3)
+    features = Features(["a", "b", "c"])
 
-    assert ranked(FullStrategy(), features) == list(features.ids)
+    assert ranked(FullStrategy(), features) == ["a", "b", "c"]
     with pytest.raises(InvalidFields) as refused:
         ranked(FullStrategy(), features, places=2)
     assert refused.value.violations[0].field == "budget.limit"
-
-
-def test_k_center_takes_the_farthest_each_time() -> None:
-    """On a line at 0, 1, 4, 10: from 10 the farthest is 0; then 4 (4 away), then 1 (1 away)."""
-    from llm_repair.selection.strategies.k_center import farthest_first
-
-    points = np.array([[0], [1], [4], [10]], dtype=np.float32)
-
-    assert farthest_first(points, 3, 4).tolist() == [3, 0, 2, 1]
-
-
-def test_k_center_covers_with_at_most_twice_the_best_radius() -> None:
-    """The guarantee of Gonzalez (1985), against all choices of 3 centres of 9 points."""
-    from itertools import combinations
-
-    from llm_repair.selection.strategies.k_center import farthest_first
-
-    points = np.random.default_rng(3).normal(size=(9, 2)).astype(np.float32)
-    distances = np.linalg.norm(points[:, None] - points[None], axis=2)
-    best = min(distances[list(centres)].min(axis=0).max() for centres in combinations(range(9), 3))
-
-    for start in range(9):
-        chosen = farthest_first(points, start, 3)
-        assert distances[chosen].min(axis=0).max() <= 2 * best + 1e-6
-
-
-def test_k_center_leaves_duplicates_to_the_end() -> None:
-    points = np.repeat(np.random.default_rng(4).normal(size=(5, 3)), 4, axis=0).astype(np.float32)
-    features = Features([f"row-{i:03}" for i in range(20)], embeddings=points)
-
-    first = ranked(KCenterStrategy(pca_components=2), features)[:5]
-
-    assert len({int(name[4:]) // 4 for name in first}) == 5
 
 
 def test_cluster_random_draws_from_clusters_in_proportion() -> None:
@@ -137,31 +75,38 @@ def test_cluster_random_draws_from_clusters_in_proportion() -> None:
         assert sum(int(name[4:]) < 60 for name in drawn) == 6
 
 
-def test_a_strategy_on_embeddings_without_them_is_refused() -> None:
-    with pytest.raises(FeaturesInvalid):
-        ranked(SapsStrategy(), Features(["a", "b"]))
+def test_cluster_random_draws_any_sample_of_a_cluster() -> None:
+    """One cluster of 6, of which 3 are drawn: each 300 times in 600 seeds, standard deviation 12."""
+    features = Features([f"row-{i}" for i in range(6)], embeddings=np.ones((6, 2), dtype=np.float32))
+
+    drawn = [name for seed in range(600) for name in ranked(ClusterRandomStrategy(), features, seed=seed)[:3]]
+
+    assert all(abs(drawn.count(name) - 300) < 5 * 12.3 for name in features.ids)
 
 
-def test_the_registry_has_every_strategy_of_the_contract_once() -> None:
-    assert sorted(entry.parameters.__name__ for entry in STRATEGIES) == sorted(
-        kind.__name__ for kind in get_args(Strategy)
-    )
-    assert len({entry.name for entry in STRATEGIES}) == len(STRATEGIES)
+@pytest.mark.parametrize(
+    ("strategy", "field"),
+    [(SapsStrategy(), "embeddings_digest"), (LossStrategy(), "scores_digest"), (CcsStrategy(), "scores_digest")],
+)
+def test_a_strategy_without_what_it_ranks_by_is_refused_by_field(strategy: Strategy, field: str) -> None:
+    with pytest.raises(FeaturesInvalid) as refused:
+        ranked(strategy, Features(["a", "b"]))
+    assert refused.value.metadata == {"field": field}
 
 
-def test_a_strategy_without_an_implementation_says_so() -> None:
-    refused = 0
-    for entry in STRATEGIES:
-        try:
-            strategy_of(SelectionStrategy(entry.parameters()))
-        except NotCarriedOut as error:
-            assert error.metadata == {"strategy": entry.name}
-            refused += 1
-    assert refused == 6
+def test_learnability_keeps_prompts_that_fail_now_and_then_bounds_included() -> None:
+    rates = np.array([0.0, 0.04, 0.05, 0.5, 0.95, 0.96, 1.0])
+
+    filtered = filter_of(LearnabilityStrategy()).keep(rates)
+
+    assert filtered.kept.tolist() == [False, False, True, True, True, False, False]
+    assert filtered.too_low.tolist() == [True, True, False, False, False, False, False]
+    assert filtered.too_high.tolist() == [False, False, False, False, False, True, True]
 
 
-def test_an_unknown_strategy_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UnknownStrategy) as refused:
-        entry_of("SAPS")  # pyright: ignore[reportArgumentType]
+def test_the_hardness_filter_drops_what_is_harder_than_the_bound() -> None:
+    filtered = filter_of(HardnessFilterStrategy(max_hardness=0.7)).keep(np.array([0.0, 0.7, 0.700001, 1.0]))
 
-    assert "SAPS" in refused.value.metadata["known"]
+    assert filtered.kept.tolist() == [True, True, False, False]
+    assert filtered.too_high.tolist() == [False, False, True, True]
+    assert not filtered.too_low.any()

@@ -96,7 +96,8 @@ def stratify(scores: ScoreArray, smallest: float, largest: float, strata: int) -
     width = (largest + _STRETCH * abs(largest) - smallest) / strata
     edges = smallest + width * np.arange(1, strata, dtype=np.float64)
     # Faster than a search, and wrong by one at most, where rounding puts a score on the other side of an edge.
-    labels = np.clip((scores - smallest) / width, 0, strata - 1).astype(np.int64)
+    with np.errstate(over="ignore"):  # a pruned score may be as far away as it likes
+        labels = np.clip((scores - smallest) / width, 0, strata - 1).astype(np.int64)
     bounds = np.concatenate([[-np.inf], edges, [np.inf]])
     labels -= scores < bounds[labels]
     labels += scores >= bounds[labels + 1]
