@@ -8,9 +8,9 @@ from typing import Final
 from bench import area
 from bench.lines import Line
 from bench.measure import Limits
-from bench.selection import k_center, random, saps
+from bench.selection import ccs, k_center, random, saps
 
-CASES: Final = (k_center, saps, random)
+CASES: Final = (k_center, saps, ccs, random)
 
 
 def run(quick: bool, limits: Limits) -> Iterator[Line]:
