@@ -27,7 +27,7 @@ SEED = 1
 class _Clocked(QuietContext):
     clock: StepClock = field(kw_only=True)
 
-    def progress(self, done: float, total: float, unit: str, *, stage: str = "") -> None:
+    def progress(self, done: float, total: float, unit: str, *, stage: str = "", measures: object = None) -> None:
         if unit == "optimizer steps" and done > 0:
             self.clock.end_step()
 

@@ -55,7 +55,7 @@ class _Reporting(QuietContext):
     pipe: IO[bytes] = field(kw_only=True)
     spent: _Spent = field(kw_only=True)
 
-    def progress(self, done: float, total: float, unit: str, *, stage: str = "") -> None:
+    def progress(self, done: float, total: float, unit: str, *, stage: str = "", measures: object = None) -> None:
         with self._measured():
             now = time.perf_counter()
             if now - self.spent.last_at >= _PROGRESS_EVERY_S or done >= total:

@@ -12,6 +12,7 @@ from llm_repair.core import gate, repairs, steps
 from llm_repair.core.errors import InvalidFields
 from llm_repair.core.execution import Artifact, Progress, Usage
 from llm_repair.core.selection import Budget, FractionBudget, SapsStrategy, SelectionStrategy
+from llm_repair.rpc import execution_messages
 from llm_repair.rpc.codec import decode, encode
 from llm_repair.rpc.step_messages import MESSAGES
 from llm_repair.v1 import coordinator_pb2, execution_pb2, selection_pb2, types_pb2
@@ -51,6 +52,13 @@ def mismatches(domain: type, descriptor: Any, path: str = "", above: tuple[type,
                 found += mismatches(kind, messages[kind.__name__], f"{path}.{name}", above)
             continue
         field = descriptor.fields_by_name[name]
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            of = {str: field.CPPTYPE_STRING, float: field.CPPTYPE_DOUBLE}
+            key, value = (of[kind] for kind in typing.get_args(kinds[0]))
+            on_wire = field.message_type.fields_by_name
+            same = (on_wire["key"].cpp_type, on_wire["value"].cpp_type) == (key, value)
+            found += [] if same else [f"{path}.{name} maps other types"]
+            continue
         kind = typing.get_args(kinds[0])[0] if typing.get_origin(kinds[0]) is tuple else kinds[0]
         if field.enum_type is not None:
             prefix = field.enum_type.values_by_number[0].name.removesuffix("UNSPECIFIED")
@@ -79,6 +87,15 @@ def test_a_step_survives_the_wire_with_its_key() -> None:
 
     assert back == step
     assert steps.step_key(back) == steps.step_key(step)
+
+
+def test_progress_survives_the_wire_with_its_measures() -> None:
+    progress = Progress(3, 10, "optimizer steps", eta_s=1.5, measures={"loss": 0.25, "learning_rate": 3e-5})
+
+    event = execution_messages.progress("key", progress)
+
+    back = execution_pb2.ExecutionEvent.FromString(event.SerializeToString())
+    assert execution_messages.progress_of(back.progress) == progress
 
 
 def test_unset_fields_take_the_domain_default_and_set_zeros_do_not() -> None:

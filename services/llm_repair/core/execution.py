@@ -5,9 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeAlias, Union
+from typing import Final, Protocol, TypeAlias, Union
 
 Json: TypeAlias = Union[bool, int, float, str, Sequence["Json"], Mapping[str, "Json"], None]
+
+TRAINING_MEASURES: Final[Mapping[str, str]] = {
+    "loss": "Loss of the latest optimizer step.",
+    "validation_loss": "Latest validation loss.",
+    "learning_rate": "Learning rate of the latest optimizer step.",
+    "gradient_norm": "l2 norm of the latest gradient, before clipping.",
+    "tokens_per_s": "Tokens trained on per second, without padding, in the latest optimizer step.",
+}
+"""What a training run reports of itself while it runs, by name: shown to people, and exported as metrics."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +43,8 @@ class Progress:
     """The part of the step being worked on, such as `loading model`; empty for the main part."""
     eta_s: float | None = None
     """Seconds to the end at the present speed; None while unknown."""
+    measures: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Latest values of what the step watches, by name; see `TRAINING_MEASURES`."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +121,14 @@ class StepContext(Protocol):
         """Schemes that references may have."""
         ...
 
-    def progress(self, done: float, total: float, unit: str, *, stage: str = "") -> None:
-        """Reports how far the step is; cheap, so it may be called at every batch."""
+    def progress(
+        self, done: float, total: float, unit: str, *, stage: str = "", measures: Mapping[str, float] | None = None
+    ) -> None:
+        """Reports how far the step is and the latest values of what it watches; cheap enough for every batch.
+
+        A training loop gives `measures={"loss": …, "learning_rate": …}`, by names of `TRAINING_MEASURES`. Values that
+        are not finite are left out, and one that is not given again is forgotten.
+        """
         ...
 
     def note(self, phrase: str, **fields: Json) -> None:

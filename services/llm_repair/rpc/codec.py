@@ -12,7 +12,7 @@ import enum
 import functools
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from google.protobuf.message import Message
@@ -197,6 +197,9 @@ def _fill_field(message: Message, descriptor: Any, item: Any) -> None:
     name = descriptor.name
     if descriptor.is_repeated:
         target = getattr(message, name)
+        if isinstance(item, Mapping):  # of plain values
+            target.update(item)
+            return
         for entry in item:
             if descriptor.message_type is not None:
                 fill(target.add(), entry)

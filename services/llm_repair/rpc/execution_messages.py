@@ -43,6 +43,7 @@ def progress_of(message: pb.ExecutionProgress) -> Progress:
         unit=message.unit,
         stage=message.stage,
         eta_s=message.eta_s if message.HasField("eta_s") else None,
+        measures=dict(message.measures),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import datetime
 import logging
 import time
@@ -24,6 +25,7 @@ from llm_repair.core.results import output_from_json
 from llm_repair.core.steps import Step, step_key
 from llm_repair.rpc import execution_messages as messages
 from llm_repair.rpc.errors import error_from_json
+from llm_repair.rpc.training_gauges import TrainingGauges
 from llm_repair.rpc.worker_pool import Outcome, WorkerPool
 from llm_repair.v1 import execution_pb2
 
@@ -68,6 +70,7 @@ class Executions:
             ["kind"],
             registry=registry,
         )
+        self._training = TrainingGauges(registry)
         running = Gauge("llm_repair_executions_running", "Executions running now.", registry=registry)
         running.set_function(lambda: len(self._running))
 
@@ -115,11 +118,17 @@ class Executions:
 
     async def _run(self, step: Step, execution: _Execution) -> None:
         outcome_name = "failed"
+
+        def on_event(event: Mapping[str, Any]) -> None:
+            execution.on_worker_event(event)
+            if "progress" in event:
+                self._training.show(step.kind, event["progress"]["measures"])
+
         try:
             if execution.is_cancelled:
                 raise StepCancelled
             outcome = await self._workers.run(
-                step, execution.key, execution.attempt, self._entries[step.kind], execution.on_worker_event
+                step, execution.key, execution.attempt, self._entries[step.kind], on_event
             )
             self._usage.labels(step.kind).inc(outcome.usage["cpu_s"])
             execution.on_worker_event({"heartbeat": outcome.usage})
@@ -141,6 +150,7 @@ class Executions:
                 raise
         finally:
             del self._running[execution.key]
+            self._training.end(step.kind)
             self._ended.labels(step.kind, outcome_name).inc()
 
 
@@ -241,7 +251,7 @@ class _Execution:
         if not progress.total or done_since <= 0:
             return progress
         eta_s = (now - started) * max(0.0, progress.total - progress.done) / done_since
-        return Progress(progress.done, progress.total, progress.unit, progress.stage, eta_s)
+        return dataclasses.replace(progress, eta_s=eta_s)
 
     def _wake(self) -> None:
         self._changed.set()

@@ -14,6 +14,7 @@ import ctypes
 import importlib
 import json
 import logging
+import math
 import os
 import queue
 import resource
@@ -24,7 +25,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -178,12 +179,16 @@ class _Attempt:
 
     # What step code may ask for (core.execution.StepContext).
 
-    def progress(self, done: float, total: float, unit: str, *, stage: str = "") -> None:
+    def progress(
+        self, done: float, total: float, unit: str, *, stage: str = "", measures: Mapping[str, float] | None = None
+    ) -> None:
         now = time.monotonic()
         if stage == self._stage and now - self._progress_sent_at < _PROGRESS_EVERY_S and done < total:
             return
         self._progress_sent_at, self._stage = now, stage
-        self._events.send({"key": self.key, "progress": {"done": done, "total": total, "unit": unit, "stage": stage}})
+        finite = {name: float(value) for name, value in (measures or {}).items() if math.isfinite(value)}
+        told = {"done": done, "total": total, "unit": unit, "stage": stage, "measures": finite}
+        self._events.send({"key": self.key, "progress": told})
 
     def note(self, phrase: str, **fields: Json) -> None:
         self._events.send({"key": self.key, "note": {"phrase": phrase, "fields": fields}})

@@ -48,6 +48,11 @@ def misbehave(step: ReportStep, store: ArtifactStore, context: StepContext) -> S
             time.sleep(1.1)
             context.progress(91, 100, "steps")
             time.sleep(0.2)
+        case "train":
+            context.progress(3, 10, "steps", measures={"loss": 0.5, "gradient_norm": float("inf"), "block": 2})
+            while True:
+                context.raise_if_cancelled()
+                time.sleep(0.01)
         case "not a number":
             return StepOutput({}, {"share": float("nan")})
     return StepOutput({"report": store.put_bytes(b"fine")})

@@ -244,3 +244,23 @@ async def test_the_time_left_is_reckoned_from_what_was_done_since_the_start(exec
     assert not first.HasField("eta_s")
     # One step took 1.1 s, and nine are left.
     assert 9.0 < last.eta_s < 13.0
+
+
+async def test_a_training_run_is_seen_in_its_progress_and_metrics_until_it_ends(
+    executions: Executions, registry: CollectorRegistry
+) -> None:
+    step = ReportStep("train")
+    seen: list[dict[str, float]] = []
+    shown = ""
+
+    with pytest.raises(StepCancelled):
+        async for event in executions.execute(step):
+            if event.WhichOneof("event") == "progress":
+                seen.append(dict(event.progress.measures))
+                shown = generate_latest(registry).decode()
+                executions.cancel(step_key(step))
+
+    assert seen == [{"loss": 0.5, "block": 2.0}]
+    assert 'llm_repair_training_loss{kind="report"} 0.5' in shown
+    assert "llm_repair_training_gradient_norm{" not in shown
+    assert "llm_repair_training_loss{" not in generate_latest(registry).decode()

@@ -35,7 +35,7 @@ class Context:
     is_cancelled: bool = False
     stages: list[str] = dataclasses.field(default_factory=list[str])
 
-    def progress(self, done: float, total: float, unit: str, *, stage: str = "") -> None:
+    def progress(self, done: float, total: float, unit: str, *, stage: str = "", measures: object = None) -> None:
         self.stages.append(stage)
 
     def note(self, phrase: str, **fields: Json) -> None: ...

@@ -55,6 +55,15 @@ def test_a_running_step_shows_how_far_it_is_and_the_time_left(board):
     assert "━" in line
 
 
+def test_a_training_step_shows_what_it_watches_after_the_time_left(board):
+    board.apply(_changed("repair", pb.STEP_STATE_RUNNING))
+    measures = {"tokens_per_s": 412.3, "loss": 0.6123, "learning_rate": 3e-5, "block": 4}
+    progress = execution_pb2.ExecutionProgress(done=3, total=12, unit="steps", eta_s=9, measures=measures)
+    board.apply(pb.StepProgress(step="repair", progress=progress))
+
+    assert _shown(board)[2].endswith("3/12 steps · 9.0 s left · loss 0.612 · rate 3e-05 · tokens/s 412")
+
+
 def test_the_clock_of_a_step_that_ran_before_the_watch_began_counts_from_its_start(board, monkeypatch):
     monkeypatch.setattr("llm_repair.cli.progress.time.time", lambda: 1000.0)
     event = _changed("repair", pb.STEP_STATE_RUNNING)

@@ -106,7 +106,7 @@ class RecordingContext:
     stages: list[str] = field(default_factory=list)
     notes: list[tuple[str, Mapping[str, Json]]] = field(default_factory=list)
 
-    def progress(self, done: float, total: float, unit: str, *, stage: str = "") -> None:
+    def progress(self, done: float, total: float, unit: str, *, stage: str = "", measures: object = None) -> None:
         if stage not in self.stages:
             self.stages.append(stage)
 

@@ -46,7 +46,7 @@ class Context:
         self.workdir, self.cancelled = workdir, cancelled
         self.done: list[float] = []
 
-    def progress(self, done: float, total: float, unit: str, *, stage: str = "") -> None:
+    def progress(self, done: float, total: float, unit: str, *, stage: str = "", measures: object = None) -> None:
         self.done.append(done)
 
     def note(self, phrase: str, **fields: Json) -> None: ...

@@ -27,7 +27,7 @@ class RecordingContext:
     tokens: int = 0
     cancelled: bool = False
 
-    def progress(self, done: float, total: float, unit: str, *, stage: str = "") -> None:
+    def progress(self, done: float, total: float, unit: str, *, stage: str = "", measures: object = None) -> None:
         self.reports.append((done, total, unit, stage))
 
     def note(self, phrase: str, **fields: Json) -> None:

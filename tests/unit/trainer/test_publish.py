@@ -55,7 +55,7 @@ class QuietContext:
     key: str = "k" * 64
     threads: int = 1
 
-    def progress(self, done: float, total: float, unit: str, *, stage: str = "") -> None:
+    def progress(self, done: float, total: float, unit: str, *, stage: str = "", measures: object = None) -> None:
         pass
 
     def note(self, phrase: str, **fields: Json) -> None:

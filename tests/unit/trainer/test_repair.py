@@ -78,7 +78,7 @@ class RecordingContext:
     progresses: list[tuple[float, float, str, str]] = field(default_factory=list)
     tokens: int = 0
 
-    def progress(self, done: float, total: float, unit: str, *, stage: str = "") -> None:
+    def progress(self, done: float, total: float, unit: str, *, stage: str = "", measures: object = None) -> None:
         self.progresses.append((done, total, unit, stage))
 
     def note(self, phrase: str, **fields: Json) -> None:

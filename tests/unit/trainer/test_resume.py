@@ -50,7 +50,7 @@ class DyingContext:
     threads: int = 1
     notes: list[tuple[str, dict[str, Json]]] = field(default_factory=list)
 
-    def progress(self, done: float, total: float, unit: str, *, stage: str = "") -> None:
+    def progress(self, done: float, total: float, unit: str, *, stage: str = "", measures: object = None) -> None:
         if unit == "optimizer steps" and done == self.dies_after:
             os.kill(os.getpid(), signal.SIGKILL)
 

@@ -21,6 +21,14 @@ from llm_repair.v1 import execution_pb2
 _BAR_WIDTH: Final = 28
 _REFRESHES_PER_SECOND: Final = 8
 _SPINNER: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_MEASURES: Final = {
+    "loss": "loss",
+    "validation_loss": "validation",
+    "learning_rate": "rate",
+    "gradient_norm": "gradient",
+    "tokens_per_s": "tokens/s",
+}
+"""What is shown of a training run, and how it is called there; other measures are for programs."""
 
 
 @dataclass
@@ -153,6 +161,10 @@ def _running_text(line: StepLine) -> str:
         parts.append(words.plain(progress.stage))
     if progress.HasField("eta_s"):
         parts.append(f"{words.duration(progress.eta_s)} left")
+    # Last, since a narrow terminal cuts them off.
+    parts += [
+        f"{label} {progress.measures[name]:.3g}" for name, label in _MEASURES.items() if name in progress.measures
+    ]
     return " · ".join(parts)
 
 

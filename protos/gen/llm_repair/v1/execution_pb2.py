@@ -26,27 +26,31 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from llm_repair.v1 import types_pb2 as llm__repair_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dllm_repair/v1/execution.proto\x12\rllm_repair.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19llm_repair/v1/types.proto\"\xa6\x02\n\x0e\x45xecutionEvent\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x32\n\x07started\x18\x02 \x01(\x0b\x32\x1f.llm_repair.v1.ExecutionStartedH\x00\x12\x34\n\x08progress\x18\x03 \x01(\x0b\x32 .llm_repair.v1.ExecutionProgressH\x00\x12,\n\x04note\x18\x04 \x01(\x0b\x32\x1c.llm_repair.v1.ExecutionNoteH\x00\x12\x36\n\theartbeat\x18\x05 \x01(\x0b\x32!.llm_repair.v1.ExecutionHeartbeatH\x00\x12.\n\tcommitted\x18\x06 \x01(\x0b\x32\x19.llm_repair.v1.StepResultH\x00\x42\x07\n\x05\x65vent\"e\n\x10\x45xecutionStarted\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\t\x12\x10\n\x08\x61ttached\x18\x02 \x01(\x08\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"k\n\x11\x45xecutionProgress\x12\x0c\n\x04\x64one\x18\x01 \x01(\x01\x12\r\n\x05total\x18\x02 \x01(\x01\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\r\n\x05stage\x18\x04 \x01(\t\x12\x12\n\x05\x65ta_s\x18\x05 \x01(\x01H\x00\x88\x01\x01\x42\x08\n\x06_eta_s\"4\n\rExecutionNote\x12\x0e\n\x06phrase\x18\x01 \x01(\t\x12\x13\n\x0b\x66ields_json\x18\x02 \x01(\t\"9\n\x12\x45xecutionHeartbeat\x12#\n\x05usage\x18\x01 \x01(\x0b\x32\x14.llm_repair.v1.Usage\"\xfd\x01\n\nStepResult\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x37\n\x07outputs\x18\x03 \x03(\x0b\x32&.llm_repair.v1.StepResult.OutputsEntry\x12\x14\n\x0csummary_json\x18\x04 \x01(\t\x12#\n\x05usage\x18\x05 \x01(\x0b\x32\x14.llm_repair.v1.Usage\x12\x17\n\x0fprovenance_json\x18\x06 \x01(\t\x1aG\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.llm_repair.v1.Artifact:\x02\x38\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dllm_repair/v1/execution.proto\x12\rllm_repair.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x19llm_repair/v1/types.proto\"\xa6\x02\n\x0e\x45xecutionEvent\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x32\n\x07started\x18\x02 \x01(\x0b\x32\x1f.llm_repair.v1.ExecutionStartedH\x00\x12\x34\n\x08progress\x18\x03 \x01(\x0b\x32 .llm_repair.v1.ExecutionProgressH\x00\x12,\n\x04note\x18\x04 \x01(\x0b\x32\x1c.llm_repair.v1.ExecutionNoteH\x00\x12\x36\n\theartbeat\x18\x05 \x01(\x0b\x32!.llm_repair.v1.ExecutionHeartbeatH\x00\x12.\n\tcommitted\x18\x06 \x01(\x0b\x32\x19.llm_repair.v1.StepResultH\x00\x42\x07\n\x05\x65vent\"e\n\x10\x45xecutionStarted\x12\x0f\n\x07\x61ttempt\x18\x01 \x01(\t\x12\x10\n\x08\x61ttached\x18\x02 \x01(\x08\x12.\n\nstart_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xde\x01\n\x11\x45xecutionProgress\x12\x0c\n\x04\x64one\x18\x01 \x01(\x01\x12\r\n\x05total\x18\x02 \x01(\x01\x12\x0c\n\x04unit\x18\x03 \x01(\t\x12\r\n\x05stage\x18\x04 \x01(\t\x12\x12\n\x05\x65ta_s\x18\x05 \x01(\x01H\x00\x88\x01\x01\x12@\n\x08measures\x18\x06 \x03(\x0b\x32..llm_repair.v1.ExecutionProgress.MeasuresEntry\x1a/\n\rMeasuresEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x42\x08\n\x06_eta_s\"4\n\rExecutionNote\x12\x0e\n\x06phrase\x18\x01 \x01(\t\x12\x13\n\x0b\x66ields_json\x18\x02 \x01(\t\"9\n\x12\x45xecutionHeartbeat\x12#\n\x05usage\x18\x01 \x01(\x0b\x32\x14.llm_repair.v1.Usage\"\xfd\x01\n\nStepResult\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x37\n\x07outputs\x18\x03 \x03(\x0b\x32&.llm_repair.v1.StepResult.OutputsEntry\x12\x14\n\x0csummary_json\x18\x04 \x01(\t\x12#\n\x05usage\x18\x05 \x01(\x0b\x32\x14.llm_repair.v1.Usage\x12\x17\n\x0fprovenance_json\x18\x06 \x01(\t\x1aG\n\x0cOutputsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12&\n\x05value\x18\x02 \x01(\x0b\x32\x17.llm_repair.v1.Artifact:\x02\x38\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'llm_repair.v1.execution_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_EXECUTIONPROGRESS_MEASURESENTRY']._loaded_options = None
+  _globals['_EXECUTIONPROGRESS_MEASURESENTRY']._serialized_options = b'8\001'
   _globals['_STEPRESULT_OUTPUTSENTRY']._loaded_options = None
   _globals['_STEPRESULT_OUTPUTSENTRY']._serialized_options = b'8\001'
   _globals['_EXECUTIONEVENT']._serialized_start=109
   _globals['_EXECUTIONEVENT']._serialized_end=403
   _globals['_EXECUTIONSTARTED']._serialized_start=405
   _globals['_EXECUTIONSTARTED']._serialized_end=506
-  _globals['_EXECUTIONPROGRESS']._serialized_start=508
-  _globals['_EXECUTIONPROGRESS']._serialized_end=615
-  _globals['_EXECUTIONNOTE']._serialized_start=617
-  _globals['_EXECUTIONNOTE']._serialized_end=669
-  _globals['_EXECUTIONHEARTBEAT']._serialized_start=671
-  _globals['_EXECUTIONHEARTBEAT']._serialized_end=728
-  _globals['_STEPRESULT']._serialized_start=731
-  _globals['_STEPRESULT']._serialized_end=984
-  _globals['_STEPRESULT_OUTPUTSENTRY']._serialized_start=913
-  _globals['_STEPRESULT_OUTPUTSENTRY']._serialized_end=984
+  _globals['_EXECUTIONPROGRESS']._serialized_start=509
+  _globals['_EXECUTIONPROGRESS']._serialized_end=731
+  _globals['_EXECUTIONPROGRESS_MEASURESENTRY']._serialized_start=674
+  _globals['_EXECUTIONPROGRESS_MEASURESENTRY']._serialized_end=721
+  _globals['_EXECUTIONNOTE']._serialized_start=733
+  _globals['_EXECUTIONNOTE']._serialized_end=785
+  _globals['_EXECUTIONHEARTBEAT']._serialized_start=787
+  _globals['_EXECUTIONHEARTBEAT']._serialized_end=844
+  _globals['_STEPRESULT']._serialized_start=847
+  _globals['_STEPRESULT']._serialized_end=1100
+  _globals['_STEPRESULT_OUTPUTSENTRY']._serialized_start=1029
+  _globals['_STEPRESULT_OUTPUTSENTRY']._serialized_end=1100
 # @@protoc_insertion_point(module_scope)

@@ -37,18 +37,27 @@ class ExecutionStarted(_message.Message):
     def __init__(self, attempt: _Optional[str] = ..., attached: _Optional[bool] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class ExecutionProgress(_message.Message):
-    __slots__ = ("done", "total", "unit", "stage", "eta_s")
+    __slots__ = ("done", "total", "unit", "stage", "eta_s", "measures")
+    class MeasuresEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     DONE_FIELD_NUMBER: _ClassVar[int]
     TOTAL_FIELD_NUMBER: _ClassVar[int]
     UNIT_FIELD_NUMBER: _ClassVar[int]
     STAGE_FIELD_NUMBER: _ClassVar[int]
     ETA_S_FIELD_NUMBER: _ClassVar[int]
+    MEASURES_FIELD_NUMBER: _ClassVar[int]
     done: float
     total: float
     unit: str
     stage: str
     eta_s: float
-    def __init__(self, done: _Optional[float] = ..., total: _Optional[float] = ..., unit: _Optional[str] = ..., stage: _Optional[str] = ..., eta_s: _Optional[float] = ...) -> None: ...
+    measures: _containers.ScalarMap[str, float]
+    def __init__(self, done: _Optional[float] = ..., total: _Optional[float] = ..., unit: _Optional[str] = ..., stage: _Optional[str] = ..., eta_s: _Optional[float] = ..., measures: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class ExecutionNote(_message.Message):
     __slots__ = ("phrase", "fields_json")

@@ -51,7 +51,7 @@ class CrashingContext:
     notes: list[str] = field(default_factory=list)
     accelerator_s: float = 0.0
 
-    def progress(self, done: float, total: float, unit: str, *, stage: str = "") -> None:
+    def progress(self, done: float, total: float, unit: str, *, stage: str = "", measures: object = None) -> None:
         if unit == "optimizer steps" and done == self.crashes_after:
             raise Crash
 

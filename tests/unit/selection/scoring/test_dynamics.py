@@ -296,7 +296,7 @@ def test_crashed_and_resumed_run_gives_the_bytes_of_the_undisturbed_one(
 
 
 def crash_at(step: int):
-    def progress(done: float, total: float, unit: str, *, stage: str = "") -> None:
+    def progress(done: float, total: float, unit: str, *, stage: str = "", measures: object = None) -> None:
         if unit == "optimizer steps" and done == step:
             raise RuntimeError("crash")
 
@@ -333,7 +333,7 @@ def test_cancelled_run_ends_where_it_is(scorer: Scorer, monkeypatch: pytest.Monk
     monkeypatch.setattr(log_probs, "PART_TOKENS", 8)
     reports: list[str] = []
 
-    def cancelling(done: float, total: float, unit: str, *, stage: str = "") -> None:
+    def cancelling(done: float, total: float, unit: str, *, stage: str = "", measures: object = None) -> None:
         reports.append(stage)
         scorer.context.cancelled = scorer.context.cancelled or (stage == wanted and done > 0)
 
