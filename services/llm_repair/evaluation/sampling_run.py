@@ -1,12 +1,13 @@
 # pyright: reportUnknownMemberType=false
 # torch's functions are partly untyped.
-"""Samples a model on a data set of prompts, with progress, cancellation and every batch kept on disk."""
+"""Samples a model, with progress, cancellation, a bill, and every batch kept on disk."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,19 +57,41 @@ def own_samples(
       EngineUnavailable, EngineParityFailed, ModelInvalid: before anything is generated.
       DatasetInvalid, PromptTooLong: a prompt cannot be used; rows are named by id, whatever their prompts are named.
     """
+    with started_engine(model, store, context, watch) as engine:
+        prompts, _ = encode_prompts(engine, rows, None)
+        check_prompts(prompts, model.sampling.max_new_tokens, engine.context_tokens)
+        asked = [dataclasses.replace(prompt, id=named(row)) for row, prompt in zip(rows, prompts, strict=True)]
+        return sampled(engine, asked, model.sampling, context, watch)
+
+
+@contextmanager
+def started_engine(model: Sampled, store: ArtifactStore, context: StepContext, watch: Stopwatch) -> Generator[Engine]:
+    """Yields an engine with the model, and puts on the bill what `watch` has then: its start, and `sampled`.
+
+    Raises:
+      EngineUnavailable, EngineParityFailed, ModelInvalid: it does not start.
+    """
     context.progress(0, 0, "models", stage="loading model")
     with watch.part("engine_start_s"):
         engine = open_engine(model.engine, store, model.model_digest)
     try:
-        prompts, _ = encode_prompts(engine, rows, None)
-        check_prompts(prompts, model.sampling.max_new_tokens, engine.context_tokens)
-        asked = [dataclasses.replace(prompt, id=named(row)) for row, prompt in zip(rows, prompts, strict=True)]
-        with watch.part("generation_s"):
-            return sample_prompts(engine, asked, model.sampling, context, context.workdir / "samples.draft.jsonl")
+        yield engine
     finally:
         engine.close()
         if torch.cuda.is_available():
             context.count(accelerator_s=watch.seconds("engine_start_s") + watch.seconds("generation_s"))
+
+
+def sampled(
+    engine: Engine, prompts: Sequence[Prompt], sampling: Sampling, context: StepContext, watch: Stopwatch
+) -> list[Generation]:
+    """Returns all continuations, ordered by prompt id and draw; the time goes to `generation_s`.
+
+    Raises:
+      DatasetInvalid, PromptTooLong: before anything is generated; by the prompts' ids.
+    """
+    with watch.part("generation_s"):
+        return sample_prompts(engine, prompts, sampling, context, context.workdir / "samples.draft.jsonl")
 
 
 def encode_prompts(engine: Engine, rows: Sequence[Row], prompt_tokens: int | None) -> tuple[list[Prompt], int]:

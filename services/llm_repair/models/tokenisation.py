@@ -76,6 +76,12 @@ def tokenisation(tokenizer: PreTrainedTokenizerBase, stop_ids: Collection[int]) 
     return Tokenisation(tokenizer, _saved_prefix(tokenizer), frozenset(stops))
 
 
+def start_token(tokenizer: PreTrainedTokenizerBase) -> int | None:
+    """Returns what stands before the first token of a text: BOS, else EOS; None for a tokenizer without either."""
+    known = [token for token in (tokenizer.bos_token_id, tokenizer.eos_token_id) if isinstance(token, int)]
+    return known[0] if known else None
+
+
 def _saved_prefix(tokenizer: PreTrainedTokenizerBase) -> TokenIds:
     plain = list(tokenizer("a", add_special_tokens=False)["input_ids"])
     full = list(tokenizer("a", add_special_tokens=True)["input_ids"])

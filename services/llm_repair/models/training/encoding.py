@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from transformers import PreTrainedTokenizerBase
 
-from llm_repair.models.tokenisation import tokenisation
+from llm_repair.models.tokenisation import start_token, tokenisation
 from llm_repair.models.training.batches import Encoding
 
 # pyright: reportUnknownMemberType=false
@@ -13,15 +13,11 @@ from llm_repair.models.training.batches import Encoding
 
 def encoding_of(tokenizer: PreTrainedTokenizerBase) -> Encoding:
     """Returns how a model's tokenizer encodes prompts and continuations, with the prefix that generation uses."""
-    bos, eos = _token_id(tokenizer.bos_token_id), _token_id(tokenizer.eos_token_id)
+    eos = tokenizer.eos_token_id
     return Encoding(
         encode=lambda text: tokenizer.encode(text, add_special_tokens=False, verbose=False),
         prefix=tokenisation(tokenizer, ()).prefix,
-        start_token=eos if bos is None else bos,
+        start_token=start_token(tokenizer),
         end_text=str(tokenizer.eos_token or ""),
-        end_token=eos,
+        end_token=eos if isinstance(eos, int) else None,
     )
-
-
-def _token_id(value: object) -> int | None:
-    return value if isinstance(value, int) else None
