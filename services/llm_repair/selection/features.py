@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,7 +23,7 @@ from llm_repair.selection.shards import LocalShards, Shards
 FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
 
 BLOCK_ROWS = 16_384
-"""Rows read at once from a memory-mapped matrix: 50 MB at 384 dimensions in float64."""
+"""Rows read at once from a memory-mapped matrix: 25 MB at 384 dimensions."""
 
 
 @dataclass(frozen=True)
@@ -61,19 +61,20 @@ class Features:
             raise FeaturesInvalid("this strategy ranks by scores and none were given", field="scores_digest")
         return self.hardness
 
-    def cut_to(self, rows: IntArray, folder: Path) -> Features:
+    def cut_to(self, rows: IntArray, folder: Path, beat: Callable[[], None]) -> Features:
         """Returns the features of some rows, ascending, as a pool of its own.
 
         Args:
           rows: Row numbers, ascending.
           folder: Holds the embeddings that are left, so that they are memory-mapped again.
+          beat: Called between blocks of rows; what it raises ends the copying.
         """
         if len(rows) == len(self):
             return self
         return dataclasses.replace(
             self,
             ids=[self.ids[row] for row in rows.tolist()],
-            embeddings=None if self.embeddings is None else _cut(self.embeddings, rows, folder / "kept.npy"),
+            embeddings=None if self.embeddings is None else _cut(self.embeddings, rows, folder / "kept.npy", beat),
             hardness=None if self.hardness is None else self.hardness[rows],
         )
 
@@ -93,9 +94,18 @@ class Embeddings:
 
 
 def load_embeddings(
-    store: ArtifactStore, digest: str, ids: Sequence[str], *, pool_digest: str, text_view: TextView, field: str
+    store: ArtifactStore,
+    digest: str,
+    ids: Sequence[str],
+    *,
+    pool_digest: str,
+    text_view: TextView,
+    field: str,
+    beat: Callable[[], None],
 ) -> Embeddings:
     """Opens embeddings, memory-mapped, and checks them against the pool and against what the strategy ranks by.
+
+    Reads them once, calling `beat` between blocks of rows; what it raises ends the reading.
 
     Raises:
       FeaturesInvalid: naming `field`; none given, or made for another pool or text view, of another shape or type, or
@@ -116,7 +126,7 @@ def load_embeddings(
                 want=text_view.name,
             )
         matrix: FloatArray = np.load(folder / "embeddings.npy", mmap_mode="r", allow_pickle=False)
-        check_embeddings(matrix, ids)
+        check_embeddings(matrix, ids, beat)
         return Embeddings(matrix, about["encoder"], about["truncated"], about["blank"])
 
 
@@ -135,7 +145,7 @@ def load_scores(
         return read_scores(store, digest, ids, pool_digest=pool_digest, score=score)
 
 
-def check_embeddings(matrix: FloatArray, ids: Sequence[str]) -> None:
+def check_embeddings(matrix: FloatArray, ids: Sequence[str], beat: Callable[[], None]) -> None:
     """Raises `FeaturesInvalid` unless `matrix` has one finite row for every id; names the first bad row."""
     shape = "x".join(str(length) for length in matrix.shape)
     if matrix.ndim != 2 or matrix.shape[0] != len(ids) or matrix.shape[1] == 0:
@@ -145,18 +155,13 @@ def check_embeddings(matrix: FloatArray, ids: Sequence[str]) -> None:
     if matrix.dtype.kind != "f":
         raise FeaturesInvalid(f"the embeddings are of type {matrix.dtype}, not float32", type=matrix.dtype)
     for start in range(0, len(matrix), BLOCK_ROWS):
+        beat()
         finite = np.isfinite(matrix[start : start + BLOCK_ROWS]).all(axis=1)
         if not finite.all():
             row = start + int(np.argmin(finite))
             raise FeaturesInvalid(
                 f"row {row} (id {ids[row]}) of the embeddings is NaN or infinite", row=row, id=ids[row]
             )
-
-
-def blocks(matrix: FloatArray) -> Iterator[tuple[int, FloatArray]]:
-    """Yields (first row, rows as float64) over the whole matrix, so that it never lies in memory at once."""
-    for start in range(0, len(matrix), BLOCK_ROWS):
-        yield start, matrix[start : start + BLOCK_ROWS].astype(np.float64)
 
 
 @contextlib.contextmanager
@@ -170,11 +175,12 @@ def _naming(field: str) -> Generator[None]:
         raise FeaturesInvalid("the artifact is not of the kind that belongs here", field=field) from error
 
 
-def _cut(matrix: FloatArray, rows: IntArray, path: Path) -> FloatArray:
+def _cut(matrix: FloatArray, rows: IntArray, path: Path, beat: Callable[[], None]) -> FloatArray:
     """Copies rows into a file block by block; written, not mapped, so that both never lie in memory at once."""
     with path.open("wb") as file:
         header = {"descr": "<f4", "fortran_order": False, "shape": (len(rows), matrix.shape[1])}
         np.lib.format.write_array_header_1_0(file, header)  # pyright: ignore[reportUnknownMemberType]
         for start in range(0, len(rows), BLOCK_ROWS):
+            beat()
             file.write(matrix[rows[start : start + BLOCK_ROWS]].astype("<f4").tobytes())
     return np.load(path, mmap_mode="r", allow_pickle=False)

@@ -34,13 +34,15 @@ from llm_repair.selection.diagnostics import (
 )
 from llm_repair.selection.features import Features, load_embeddings, load_scores
 from llm_repair.selection.peak_memory import PeakMemory
-from llm_repair.selection.shards import ONE_SHARD
+from llm_repair.selection.shards import LocalShards
 from llm_repair.selection.strategies import Ranking, entry_of, filter_of, strategy_of
 
 T = TypeVar("T")
 
 _ROWS_PER_BEAT = 20_000
 """About a tenth of a second of reading."""
+_SPANS = 4
+"""A pass over a million samples takes some seconds, and more shards would slow K_CENTER down."""
 _SUMMARY_CLUSTERS = 1_000
 """The sizes of so many clusters, the largest, fit into a summary; the selection itself lists all."""
 
@@ -63,7 +65,7 @@ def run(step: SelectStep, store: ArtifactStore, context: StepContext) -> StepOut
     # A share or a number of samples is of the pool as given; what tokens buy depends on what is left.
     most = most_samples(limit, tokens) if isinstance(limit, TokensBudget) else most
     features, about = _features(step, choice, pool, store, context)
-    features = features.cut_to(kept.rows, context.workdir)
+    features = features.cut_to(kept.rows, context.workdir, context.raise_if_cancelled)
     context.raise_if_cancelled()
     context.progress(0, len(features), "samples", stage="ranking")
     loaded = time.perf_counter()
@@ -165,6 +167,7 @@ def _features(
             pool_digest=step.pool_digest,
             text_view=view,
             field="embeddings_digest",
+            beat=context.raise_if_cancelled,
         )
         truncated = embeddings.truncated
         about: dict[str, Json] = {
@@ -183,13 +186,18 @@ def _features(
 
 @dataclass(frozen=True)
 class _WatchedShards:
-    """One shard in this process; looks for a cancellation whenever something is mapped."""
+    """Shards in this process, between which a cancellation is looked for."""
 
     beat: Callable[[], None]
 
     def map(self, work: Callable[[range], T], atoms: int) -> list[T]:
-        self.beat()
-        return ONE_SHARD.map(work, atoms)
+        """Maps a few shards, whose number changes no result."""
+
+        def watched(span: range) -> T:
+            self.beat()
+            return work(span)
+
+        return LocalShards(_SPANS).map(watched, atoms)
 
 
 def _selection(features: Features, ranking: Ranking, picked: IntArray, counts: Mapping[str, Json]) -> Json:

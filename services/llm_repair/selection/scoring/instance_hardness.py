@@ -63,7 +63,7 @@ def hardness_scores(
       FeaturesInvalid: embeddings missing, of another pool, not finite, or by two encoders.
       DatasetInvalid: pairs without a rejected continuation.
     """
-    pairs = _differences(step, ids, store)
+    pairs = _differences(step, ids, store, context)
     folds = seeded_hashes(ids, step.seed, "instance-hardness").astype(np.int64) % FOLDS
     fits = _Fits(pairs, folds, shards, context.raise_if_cancelled)
     context.progress(0, FOLDS + 1, "fits")
@@ -118,11 +118,9 @@ class _Pairs:
         return np.concatenate(parts)
 
 
-def _differences(step: ScoreStep, ids: Sequence[str], store: ArtifactStore) -> _Pairs:
-    chosen = _loaded(store, step.chosen_embeddings_digest, ids, step, TextView.CHOSEN, "chosen_embeddings_digest")
-    rejected = _loaded(
-        store, step.rejected_embeddings_digest, ids, step, TextView.REJECTED, "rejected_embeddings_digest"
-    )
+def _differences(step: ScoreStep, ids: Sequence[str], store: ArtifactStore, context: StepContext) -> _Pairs:
+    chosen = _loaded(step, TextView.CHOSEN, ids, store, context)
+    rejected = _loaded(step, TextView.REJECTED, ids, store, context)
     if chosen.encoder != rejected.encoder or chosen.matrix.shape != rejected.matrix.shape:
         raise FeaturesInvalid(
             "chosen and rejected continuations were embedded by two encoders",
@@ -145,9 +143,13 @@ def _differences(step: ScoreStep, ids: Sequence[str], store: ArtifactStore) -> _
 
 
 def _loaded(
-    store: ArtifactStore, digest: str, ids: Sequence[str], step: ScoreStep, view: TextView, field: str
+    step: ScoreStep, view: TextView, ids: Sequence[str], store: ArtifactStore, context: StepContext
 ) -> Embeddings:
-    return load_embeddings(store, digest, ids, pool_digest=step.pool_digest, text_view=view, field=field)
+    field = f"{view.name.lower()}_embeddings_digest"
+    digest = step.chosen_embeddings_digest if view is TextView.CHOSEN else step.rejected_embeddings_digest
+    return load_embeddings(
+        store, digest, ids, pool_digest=step.pool_digest, text_view=view, field=field, beat=context.raise_if_cancelled
+    )
 
 
 def _square_norms(rows: Float64Array) -> Float64Array:

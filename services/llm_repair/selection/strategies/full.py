@@ -2,6 +2,8 @@
 
 Source: the formal goal of arXiv 2510.20428 compares every subset with full-data repair.
 
+Constants of the release: N = 4,400 for GPT-Neo 1.3B repaired by IREPAIR_KL.
+
 We differ:
 - The study's full data is the number of samples that full-data repair consumed before it stopped early; here it is
   the pool.
@@ -26,7 +28,7 @@ class FullSelection:
     parameters: FullStrategy
 
     def rank(self, features: Features, *, seed: int, places: int) -> Ranking:
-        """Lists the pool by id.
+        """Ranks the pool by id.
 
         Raises:
           InvalidFields: the budget is not the whole pool.

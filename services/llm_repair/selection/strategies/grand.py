@@ -3,7 +3,7 @@
 Source: Paul, Ganguli & Dziugaite, Deep Learning on a Data Diet: Finding Important Examples Early in Training, NeurIPS
 2021, Definition 2.1: χ(x, y) = E_w ||∇_w loss(p(w, x), y)||_2; keep the largest.
 
-Stage: order by χ, which the step `score` has computed for every sample (`models/scoring`).
+Stage: order by χ, which the step `score` has computed for every sample (`models/gradients`).
 
 Constants of the release of arXiv 2510.20428: GPT-Neo 1.3B, half of the pool, gold text after the prompt, mean over the
 continuation's tokens.
