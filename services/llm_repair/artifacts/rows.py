@@ -22,8 +22,14 @@ KIND_FIELDS = {
     DatasetKind.POOL: ("prompt", "chosen", "rejected"),
     DatasetKind.PROMPTS: ("prompt",),
     DatasetKind.TEXTS: ("text",),
+    DatasetKind.UNPAIRED_POOL: ("prompt", "chosen", "rejected"),
 }
-OPTIONAL_FIELDS = frozenset({"rejected"})
+OPTIONAL_FIELDS = {
+    DatasetKind.POOL: frozenset({"rejected"}),
+    DatasetKind.PROMPTS: frozenset[str](),
+    DatasetKind.TEXTS: frozenset[str](),
+    DatasetKind.UNPAIRED_POOL: frozenset({"chosen", "rejected"}),
+}
 MAX_ID_CHARACTERS = 256
 NAMED_ROWS = 10
 """So many of the bad rows are named; all are counted."""
@@ -56,6 +62,7 @@ def rows_from(records: Iterable[Record], source: DatasetRef, kind: DatasetKind) 
     * A row without an id gets one from its content, so equal rows are one. Of rows that share a given id but differ,
       the one first in stored form stays and the others are bad: a rule that does not depend on the file's order.
     * Of TEXTS, documents equal after normalisation are one, since some sources repeat a passage for each question.
+    * Of an UNPAIRED_POOL, a row with neither `chosen` nor `rejected` has its `completion` as the one that `label` says.
     * Other columns pass through, except those named like a field.
 
     Raises:
@@ -90,13 +97,19 @@ def _key_hash(row: Row) -> int:
 def _row(record: Record, fields: FieldMap, kind: DatasetKind) -> Row | BadRow:
     if record.fault:
         return BadRow(record.number, record.fault)
+    if kind is DatasetKind.UNPAIRED_POOL:
+        record = _sided(record, fields)
+        if record.fault:
+            return BadRow(record.number, record.fault)
     columns = {name: getattr(fields, name) or name for name in ("id", *KIND_FIELDS[kind])}
     texts: dict[str, str] = {}
     for name in KIND_FIELDS[kind]:
         value = record.columns.get(columns[name])
-        if fault := _text_fault(value, optional=name in OPTIONAL_FIELDS):
+        if fault := _text_fault(value, optional=name in OPTIONAL_FIELDS[kind]):
             return BadRow(record.number, f"{columns[name]}: {fault}")
         texts[name] = value if isinstance(value, str) and value.strip() else ""
+    if kind is DatasetKind.UNPAIRED_POOL and not (texts["chosen"] or texts["rejected"]):
+        return BadRow(record.number, "no continuation")
     identity = _identity(record.columns.get(columns["id"]), texts)
     if identity is None:
         return BadRow(record.number, f"{columns['id']}: not a usable id")
@@ -107,6 +120,35 @@ def _row(record: Record, fields: FieldMap, kind: DatasetKind) -> Row | BadRow:
     }
     row = Row(identity, extra=passed, **texts)
     return row if _is_storable(row) else BadRow(record.number, "not UTF-8")
+
+
+def _sided(record: Record, fields: FieldMap) -> Record:
+    """Returns the record with its labelled completion as `chosen` or `rejected`; as it is if it has one of them."""
+    columns = dict(record.columns)
+    sides = {True: fields.chosen or "chosen", False: fields.rejected or "rejected"}
+    completion, label = fields.completion or "completion", fields.label or "label"
+    if any(_is_given(columns.get(side)) for side in sides.values()) or not _is_given(columns.get(completion)):
+        return record
+    wanted = _truth(columns.pop(label, None))
+    if wanted is None:
+        return Record(record.number, fault=f"{label}: neither true nor false")
+    columns[sides[wanted]] = columns.pop(completion)
+    return Record(record.number, columns)
+
+
+def _is_given(value: object) -> bool:
+    return bool(value.strip()) if isinstance(value, str) else value is not None
+
+
+def _truth(value: object) -> bool | None:
+    """Returns what a label says: CSV has words, some sources have numbers."""
+    match value:
+        case bool() | 0 | 1:
+            return bool(value)
+        case str():
+            return {"true": True, "1": True, "false": False, "0": False}.get(value.strip().lower())
+        case _:
+            return None
 
 
 def _text_fault(value: object, *, optional: bool) -> str:

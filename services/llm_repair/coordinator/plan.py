@@ -65,6 +65,7 @@ def plan(
     if spec.goal is RepairGoal.SELECTION:
         return tuple(graph.planned)
     assert spec.model is not None
+    _utility(graph, spec)
     for arm in arms(spec):
         _arm(graph, spec, arm)
     if has_control(spec):
@@ -145,7 +146,7 @@ def _imports(graph: _Graph, spec: RepairSpec, resolved: Mapping[str, str]) -> No
 
     # Rows first: what is wrong with them shows before a model is fetched.
     if isinstance(spec.pool, PoolRows):
-        rows("import.pool", spec.pool.rows, DatasetKind.POOL)
+        rows("import.pool", spec.pool.rows, spec.pool_kind)
     elif spec.pool:
         rows("import.pool_prompts", spec.pool.prompts, DatasetKind.PROMPTS)
     if spec.goal is RepairGoal.REPAIR:
@@ -153,6 +154,8 @@ def _imports(graph: _Graph, spec: RepairSpec, resolved: Mapping[str, str]) -> No
         rows("import.prompts", spec.evaluation.prompts, DatasetKind.PROMPTS)
         for corpus in spec.evaluation.corpora:
             rows(f"import.corpus.{corpus.name}", corpus.texts, DatasetKind.TEXTS)
+    if spec.utility and spec.needs_utility:
+        rows("import.utility", spec.utility, DatasetKind.TEXTS)
     if spec.model and spec.needs_model:
         model("import.model", spec.model, ModelRole.CAUSAL_LM)
     if spec.proxy and spec.needs_proxy:
@@ -324,8 +327,28 @@ def _filter_scores(choice: SelectionStrategy) -> list[Score]:
     return [score for part in choice.filters if (score := score_gone_by(part))]
 
 
+def _utility(graph: _Graph, spec: RepairSpec) -> None:
+    """Plans the texts of a KL term, where none were brought: the model's own samples."""
+    if spec.utility or not spec.needs_utility:
+        return
+    assert spec.method is not None
+    method = resolved_method(spec.method)
+    graph.add(
+        "utility",
+        steps.SampleTextsStep,
+        model_digest=graph.output("import.model", "model"),
+        engine=spec.evaluation.engine,
+        texts=method.utility_texts,
+        max_new_tokens=method.utility_tokens,
+        top_p=StrictProtocol().top_p,
+        temperature=StrictProtocol().temperature,
+        seed=spec.seed,
+    )
+
+
 def _arm(graph: _Graph, spec: RepairSpec, arm: str) -> None:
     assert spec.method is not None
+    utility = graph.output("import.utility" if spec.utility else "utility", "dataset")
     graph.add(
         f"repair{arm}",
         steps.RepairStep,
@@ -334,6 +357,7 @@ def _arm(graph: _Graph, spec: RepairSpec, arm: str) -> None:
         selection_digest=graph.output(f"select{arm}", "selection"),
         method=resolved_method(spec.method),
         seed=spec.seed,
+        **({"utility_digest": utility} if spec.needs_utility else {}),
     )
     _evaluate(graph, spec, evaluated_as(arm), graph.output(f"repair{arm}", "model"))
     _compare(graph, spec, f"compare{arm}", "evaluate.base", evaluated_as(arm))

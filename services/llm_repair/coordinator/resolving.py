@@ -151,6 +151,8 @@ def _sources(spec: RepairSpec) -> Iterator[tuple[str, ModelRef | DatasetRef]]:
         yield "pool_rows.rows", spec.pool.rows
     elif spec.pool:
         yield "self_generated_pool.prompts", spec.pool.prompts
+    if spec.utility and spec.needs_utility:
+        yield "utility", spec.utility
     if spec.goal is RepairGoal.REPAIR:
         yield from _measured(spec.evaluation)
     for index, judge in enumerate(spec.judges):

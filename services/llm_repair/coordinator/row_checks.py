@@ -19,11 +19,13 @@ from llm_repair.core.references import DatasetFormat, DatasetKind, DatasetRef, S
 from llm_repair.core.registry import METHODS, name_of
 from llm_repair.core.repair import PAIRED_METHODS, DpoMethod
 from llm_repair.core.repairs import PoolRows, RepairGoal, RepairSpec
+from llm_repair.core.scoring import DYNAMICS_SCORES, MODEL_SCORES
 from llm_repair.core.selection import SamplesBudget, Score, TokensBudget
 
 _MAX_BYTES: Final = 64 << 20
 _NAMED_ROWS: Final = 5
 _OF_REJECTED: Final = (Score.TOXICITY, Score.INSTANCE_HARDNESS)
+_OF_CHOSEN: Final = (*MODEL_SCORES, *DYNAMICS_SCORES, Score.INSTANCE_HARDNESS)
 
 
 def row_violations(spec: RepairSpec, resolved: Container[str]) -> Iterator[FieldViolation]:
@@ -41,17 +43,20 @@ def row_violations(spec: RepairSpec, resolved: Container[str]) -> Iterator[Field
         except DatasetInvalid as error:
             yield FieldViolation(field, f"{error.reason}: {error.message}")
             continue
-        if rows is not None and kind is DatasetKind.POOL:
+        if rows is not None and kind in (DatasetKind.POOL, DatasetKind.UNPAIRED_POOL):
             yield from _budget_violations(spec, rows)
-            yield from _pair_violations(spec, rows)
+            yield from _lacking("rejected", _rejected_needed_by(spec), [row.id for row in rows if not row.rejected])
+            yield from _lacking("chosen", _chosen_needed_by(spec), [row.id for row in rows if not row.chosen])
 
 
 def _sources(spec: RepairSpec) -> Iterator[tuple[str, DatasetRef, DatasetKind]]:
     """Yields the data sets that take part, with their fields."""
     if isinstance(spec.pool, PoolRows):
-        yield "spec.pool_rows.rows", spec.pool.rows, DatasetKind.POOL
+        yield "spec.pool_rows.rows", spec.pool.rows, spec.pool_kind
     elif spec.pool:
         yield "spec.self_generated_pool.prompts", spec.pool.prompts, DatasetKind.PROMPTS
+    if spec.utility and spec.needs_utility:
+        yield "spec.utility", spec.utility, DatasetKind.TEXTS
     if spec.goal is not RepairGoal.REPAIR:
         return
     if spec.evaluation.prompts:
@@ -74,13 +79,10 @@ def _budget_violations(spec: RepairSpec, rows: Sequence[Row]) -> Iterator[FieldV
             pass
 
 
-def _pair_violations(spec: RepairSpec, rows: Sequence[Row]) -> Iterator[FieldViolation]:
-    unpaired, needed_by = [row.id for row in rows if not row.rejected.strip()], _rejected_needed_by(spec)
-    if unpaired and needed_by:
-        named = ", ".join(unpaired[:_NAMED_ROWS]) + (", …" if len(unpaired) > _NAMED_ROWS else "")
-        yield FieldViolation(
-            "spec.pool_rows.rows", f"{len(unpaired)} rows lack `rejected`, which {needed_by} needs: {named}"
-        )
+def _lacking(field: str, needed_by: str, ids: Sequence[str]) -> Iterator[FieldViolation]:
+    if ids and needed_by:
+        named = ", ".join(ids[:_NAMED_ROWS]) + (", …" if len(ids) > _NAMED_ROWS else "")
+        yield FieldViolation("spec.pool_rows.rows", f"{len(ids)} rows lack `{field}`, which {needed_by} needs: {named}")
 
 
 def _rejected_needed_by(spec: RepairSpec) -> str:
@@ -90,6 +92,11 @@ def _rejected_needed_by(spec: RepairSpec) -> str:
     if spec.method and Score.GRAND in spec.scores and isinstance(spec.method.objective, DpoMethod):
         return "the gradient of the method dpo"
     return next((f"the score {score.name}" for score in spec.scores if score in _OF_REJECTED), "")
+
+
+def _chosen_needed_by(spec: RepairSpec) -> str:
+    """Returns what of the request needs the chosen continuation; a method that does is given no unpaired rows."""
+    return next((f"the score {score.name}" for score in spec.scores if score in _OF_CHOSEN), "")
 
 
 def _rows(source: DatasetRef, kind: DatasetKind) -> tuple[Row, ...] | None:

@@ -119,6 +119,8 @@ class DatasetKind(enum.Enum):
     """`prompt`."""
     TEXTS = 3
     """`text`."""
+    UNPAIRED_POOL = 4
+    """`prompt`, and `chosen` or `rejected` or both; or `completion` with `label`, which becomes one of the two."""
 
 
 class DatasetFormat(enum.Enum):
@@ -138,6 +140,10 @@ class FieldMap:
     chosen: str = ""
     rejected: str = ""
     text: str = ""
+    completion: str = ""
+    """Read of unpaired pools only, and there in rows with neither `chosen` nor `rejected`."""
+    label: str = ""
+    """Whether `completion` is wanted: true or false, 1 or 0."""
 
 
 def normalized(text: str) -> str:

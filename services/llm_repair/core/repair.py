@@ -119,6 +119,9 @@ Method: TypeAlias = DaptMethod | DaptKlMethod | DpoMethod | IrepairMethod | Irep
 PAIRED_METHODS = (DpoMethod, IrepairMethod, IrepairKlMethod, ExmateMethod)
 """Methods that need `rejected` in every row."""
 
+UNPAIRED_METHODS = (KtoMethod,)
+"""Methods that take rows with one continuation, wanted or unwanted."""
+
 KL_METHODS = (DaptKlMethod, IrepairKlMethod)
 """Methods with a KL term, which is taken on utility texts."""
 

@@ -10,8 +10,8 @@ from llm_repair.core.errors import IllegalTransition
 from llm_repair.core.evaluation import Evaluation, Judge
 from llm_repair.core.fields import FieldChecks
 from llm_repair.core.gate import GatePolicy
-from llm_repair.core.references import DatasetRef, ModelRef
-from llm_repair.core.repair import RepairMethod
+from llm_repair.core.references import DatasetKind, DatasetRef, ModelRef
+from llm_repair.core.repair import KL_METHODS, UNPAIRED_METHODS, RepairMethod
 from llm_repair.core.scoring import DYNAMICS_SCORES, JUDGE_SCORES, MODEL_SCORES
 from llm_repair.core.selection import AutoSearch, Budget, Score, SelectionStrategy, score_gone_by, view_ranked_by
 
@@ -80,7 +80,7 @@ class RepairSpec:
     proxy: ModelRef | None = None
     """The model that scores samples; the model itself if not given."""
     utility: DatasetRef | None = None
-    """Texts on which a KL term is taken; the model's own samples if not given."""
+    """Texts on which a KL term is taken; refused without one. The model's own samples if not given."""
 
     def __post_init__(self) -> None:
         with FieldChecks() as check:
@@ -91,6 +91,8 @@ class RepairSpec:
             if self.goal is RepairGoal.REPAIR:
                 check.that("method", self.method is not None, "is required")
                 check.that("evaluation.prompts", self.evaluation.prompts is not None, "is required")
+                unused = self.utility is not None and self.method is not None and not self.needs_utility
+                check.that("utility", not unused, "is for methods with a KL term, and this one has none")
             by_goal = self.goal is RepairGoal.REPAIR
             check.that(
                 "model",
@@ -125,6 +127,18 @@ class RepairSpec:
         if not isinstance(self.selection, SelectionStrategy):
             return False
         return view_ranked_by(self.selection.ranking) is not None or Score.INSTANCE_HARDNESS in self.scores
+
+    @property
+    def pool_kind(self) -> DatasetKind:
+        """What the rows of a pool that the team brings must have."""
+        unpaired = self.method is not None and isinstance(self.method.objective, UNPAIRED_METHODS)
+        return DatasetKind.UNPAIRED_POOL if unpaired else DatasetKind.POOL
+
+    @property
+    def needs_utility(self) -> bool:
+        """Whether a KL term is taken on utility texts."""
+        by_kl = self.method is not None and isinstance(self.method.objective, KL_METHODS)
+        return by_kl and self.goal is RepairGoal.REPAIR
 
     @property
     def judges(self) -> tuple[Judge, ...]:

@@ -205,6 +205,91 @@ def test_rows_that_share_an_id_but_differ_are_bad_all_but_one(tmp_path: Path) ->
     assert [row.number for row in found.bad] == [1, 2, 4]
 
 
+UNPAIRED = DatasetKind.UNPAIRED_POOL
+
+
+def test_an_unpaired_pool_has_rows_of_either_side_or_both(tmp_path: Path) -> None:
+    rows: list[object] = [
+        {"id": "a", "prompt": "p", "chosen": "c"},
+        {"id": "b", "prompt": "p", "rejected": "r", "chosen": None},
+        {"id": "c", **PAIR},
+        {"id": "d", "prompt": "p", "chosen": " ", "rejected": "r"},
+    ]
+
+    found = imported(json_lines(tmp_path / "rows.jsonl", rows), UNPAIRED)
+
+    assert [(row.chosen, row.rejected) for row in found.rows] == [("c", ""), ("", "r"), ("c", "r"), ("", "r")]
+    with pytest.raises(DatasetInvalid, match=r"row 2: chosen: missing; row 4: chosen: empty"):
+        imported(tmp_path / "rows.jsonl")
+
+
+@pytest.mark.parametrize(("label", "side"), [(True, "chosen"), (False, "rejected"), (1, "chosen"), (0, "rejected")])
+def test_a_labelled_completion_is_what_its_label_says(tmp_path: Path, label: object, side: str) -> None:
+    rows: list[object] = [{"id": "a", "prompt": "p", "completion": "text", "label": label, "source": "web"}]
+
+    (row,) = imported(json_lines(tmp_path / "rows.jsonl", rows), UNPAIRED).rows
+
+    assert {"chosen": row.chosen, "rejected": row.rejected} == {"chosen": "", "rejected": "", side: "text"}
+    assert row.extra == {"source": "web"}
+
+
+def test_labels_of_csv_are_words_and_columns_may_have_other_names(tmp_path: Path) -> None:
+    lines = ["key,question,answer,fine", "a,p,one,True", "b,p,two,false", "c,p,three,1", "d,p,four, 0 "]
+    (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")
+    fields = FieldMap(id="key", prompt="question", completion="answer", label="fine")
+
+    found = imported(tmp_path / "rows.csv", UNPAIRED, fields=fields)
+
+    sides = [(row.id, row.prompt, row.chosen, row.rejected, row.extra) for row in found.rows]
+    assert sides == [
+        ("a", "p", "one", "", {}),
+        ("b", "p", "", "two", {}),
+        ("c", "p", "three", "", {}),
+        ("d", "p", "", "four", {}),
+    ]
+
+
+def test_one_completion_under_both_labels_is_two_rows(tmp_path: Path) -> None:
+    rows: list[object] = [{"prompt": "p", "completion": "c", "label": label} for label in (True, False, True)]
+
+    found = imported(json_lines(tmp_path / "rows.jsonl", rows), UNPAIRED)
+
+    assert {(row.chosen, row.rejected) for row in found.rows} == {("c", ""), ("", "c")}
+    assert found.duplicates == 1
+
+
+def test_a_row_with_a_side_keeps_completion_and_label_as_other_columns(tmp_path: Path) -> None:
+    rows: list[object] = [{**PAIR, "completion": "x", "label": "news"}]
+
+    for kind in (DatasetKind.POOL, UNPAIRED):
+        (row,) = imported(json_lines(tmp_path / "rows.jsonl", rows), kind).rows
+        assert (row.chosen, row.extra) == ("c", {"completion": "x", "label": "news"})
+
+
+def test_unpaired_rows_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    secret = "unspeakable"
+    rows: list[object] = [
+        {"prompt": secret, "completion": secret, "label": True},
+        {"prompt": secret},
+        {"prompt": secret, "completion": " ", "label": True},
+        {"prompt": secret, "completion": secret},
+        {"prompt": secret, "completion": secret, "label": "good"},
+        {"prompt": secret, "completion": secret, "label": 2},
+        {"prompt": secret, "completion": 5, "label": False},
+        {"prompt": secret, "chosen": 5},
+    ]
+
+    with pytest.raises(DatasetInvalid) as caught:
+        imported(json_lines(tmp_path / "rows.jsonl", rows), UNPAIRED)
+
+    assert caught.value.message.partition(": ")[2] == (
+        "row 2: no continuation; row 3: no continuation; row 4: label: neither true nor false; "
+        "row 5: label: neither true nor false; row 6: label: neither true nor false; row 7: rejected: not text; "
+        "row 8: chosen: not text"
+    )
+    assert secret not in caught.value.message
+
+
 def test_equal_prompts_with_other_ids_are_kept_but_equal_texts_are_one_document(tmp_path: Path) -> None:
     path = json_lines(tmp_path / "a.jsonl", [{"id": str(i), "prompt": "Same", "text": t} for i, t in enumerate("aAb")])
 

@@ -8,8 +8,18 @@ from llm_repair.coordinator.plan import plan
 from llm_repair.core import steps
 from llm_repair.core.evaluation import ClassifierJudge, Corpus, Evaluation, HatesonarJudge, Judge, ProfanityJudge
 from llm_repair.core.execution import Artifact, StepResult, Usage
-from llm_repair.core.references import DatasetRef, ModelRef
-from llm_repair.core.repair import DaptMethod, DpoMethod, RepairMethod, RepairPreset
+from llm_repair.core.references import DatasetKind, DatasetRef, ModelRef
+from llm_repair.core.repair import (
+    DaptKlMethod,
+    DaptMethod,
+    DpoMethod,
+    IrepairKlMethod,
+    IrepairMethod,
+    KtoMethod,
+    Method,
+    RepairMethod,
+    RepairPreset,
+)
 from llm_repair.core.repairs import PoolRows, RepairGoal, RepairSpec, SelfGeneratedPool
 from llm_repair.core.selection import (
     Budget,
@@ -44,12 +54,23 @@ SPEC = RepairSpec(
         corpora=(Corpus("wiki", DatasetRef("file:/wiki.jsonl")),),
     ),
 )
-REFERENCES = ("model", "proxy", "encoder", "prompts.jsonl", "eval.jsonl", "sonar", "wiki.jsonl", "rows.jsonl")
+REFERENCES = (
+    "model",
+    "proxy",
+    "encoder",
+    "prompts.jsonl",
+    "eval.jsonl",
+    "sonar",
+    "wiki.jsonl",
+    "rows.jsonl",
+    "texts.jsonl",
+)
 RESOLVED = {f"file:/{name}": f"sha256:{name}" for name in REFERENCES}
 ROLES = {
     "import_model": "model",
     "import_dataset": "dataset",
     "build_pool": "pool",
+    "sample_texts": "dataset",
     "embed": "embeddings",
     "score": "scores",
     "judge_pool": "scores",
@@ -312,3 +333,63 @@ def test_a_selection_from_the_models_own_pairs_imports_the_gating_judge_alone() 
     executed = names(run(spec))
 
     assert executed == ["import.pool_prompts", "import.model", "import.judge.hatesonar", "pool", "select"]
+
+
+@pytest.mark.parametrize("objective", [DaptKlMethod(), IrepairKlMethod()])
+def test_a_kl_term_is_taken_on_the_models_own_samples_made_once_for_both_arms(objective: Method) -> None:
+    method = RepairMethod(objective, utility_texts=7, utility_tokens=5)
+
+    executed = dict(run(dataclasses.replace(SPEC, method=method, seed=3)))
+
+    sampled, base = executed["utility"], executed["evaluate.base"]
+    assert isinstance(sampled, steps.SampleTextsStep)
+    assert isinstance(base, steps.EvaluateStep)
+    assert (sampled.texts, sampled.max_new_tokens, sampled.seed) == (7, 5, 3)
+    assert (sampled.top_p, sampled.temperature) == (0.9, 1.0)
+    assert (sampled.model_digest, sampled.engine) == (base.model_digest, base.engine)
+    arms = [executed[name] for name in ("repair", "repair.control")]
+    assert {step.utility_digest for step in arms if isinstance(step, steps.RepairStep)} == {step_key(sampled)}
+
+
+def test_a_kl_term_is_taken_on_the_texts_that_are_brought() -> None:
+    utility = DatasetRef("file:/texts.jsonl")
+
+    executed = dict(run(dataclasses.replace(SPEC, method=RepairMethod(DaptKlMethod()), utility=utility)))
+
+    brought, repair = executed["import.utility"], executed["repair"]
+    assert isinstance(brought, steps.ImportDatasetStep)
+    assert isinstance(repair, steps.RepairStep)
+    assert brought == steps.ImportDatasetStep(utility, "sha256:texts.jsonl", DatasetKind.TEXTS)
+    assert repair.utility_digest == step_key(brought)
+    assert "utility" not in executed
+
+
+@pytest.mark.parametrize("objective", [DpoMethod(), DaptMethod(), IrepairMethod(), KtoMethod()])
+def test_without_a_kl_term_there_are_no_utility_texts(objective: Method) -> None:
+    executed = dict(run(dataclasses.replace(SPEC, method=RepairMethod(objective))))
+
+    repair = executed["repair"]
+    assert isinstance(repair, steps.RepairStep)
+    assert repair.utility_digest == ""
+    assert not [name for name in executed if "utility" in name]
+
+
+def test_a_selection_by_a_kl_method_needs_no_utility_texts() -> None:
+    spec = dataclasses.replace(
+        SPEC, method=RepairMethod(DaptKlMethod()), utility=DatasetRef("file:/texts.jsonl"), goal=RepairGoal.SELECTION
+    )
+
+    assert not [name for name in names(run(spec)) if "utility" in name]
+
+
+@pytest.mark.parametrize(
+    ("objective", "kind"), [(KtoMethod(), DatasetKind.UNPAIRED_POOL), (DpoMethod(), DatasetKind.POOL)]
+)
+def test_only_kto_takes_unpaired_rows(objective: Method, kind: DatasetKind) -> None:
+    pool = PoolRows(DatasetRef("file:/rows.jsonl"))
+
+    executed = dict(run(dataclasses.replace(SPEC, pool=pool, method=RepairMethod(objective))))
+
+    brought = executed["import.pool"]
+    assert isinstance(brought, steps.ImportDatasetStep)
+    assert brought.rows is kind

@@ -82,3 +82,23 @@ def test_the_goal_survives_the_database() -> None:
     asked = wire.repair_spec(pb.CreateRepairRequest(spec=spec))
 
     assert wire.spec_from_json(wire.spec_to_json(asked)).goal is RepairGoal.SELECTION
+
+
+UTILITY = "utility { reference: 'file:/texts.jsonl' } "
+
+
+@pytest.mark.parametrize(
+    ("method", "goal", "refused"),
+    [
+        ("dapt_kl", "", set[str]()),
+        ("irepair_kl", "", set[str]()),
+        ("dpo", "", {"spec.utility"}),
+        ("irepair", "", {"spec.utility"}),
+        ("dpo", SELECTION, set[str]()),
+    ],
+)
+def test_utility_texts_are_refused_where_no_kl_term_would_use_them(method: str, goal: str, refused: set[str]) -> None:
+    measured = "evaluation { prompts { reference: 'file:/prompts.jsonl' } } "
+    spec = f"{goal}{ROWS}{MODEL}{UTILITY}{measured}strategy {{ random {{}} }} method {{ {method} {{}} }}"
+
+    assert violated(spec) == refused

@@ -20,6 +20,7 @@ class DatasetKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DATASET_KIND_POOL: _ClassVar[DatasetKind]
     DATASET_KIND_PROMPTS: _ClassVar[DatasetKind]
     DATASET_KIND_TEXTS: _ClassVar[DatasetKind]
+    DATASET_KIND_UNPAIRED_POOL: _ClassVar[DatasetKind]
 
 class DatasetFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -47,6 +48,7 @@ DATASET_KIND_UNSPECIFIED: DatasetKind
 DATASET_KIND_POOL: DatasetKind
 DATASET_KIND_PROMPTS: DatasetKind
 DATASET_KIND_TEXTS: DatasetKind
+DATASET_KIND_UNPAIRED_POOL: DatasetKind
 DATASET_FORMAT_UNSPECIFIED: DatasetFormat
 DATASET_FORMAT_JSONL: DatasetFormat
 DATASET_FORMAT_CSV: DatasetFormat
@@ -75,18 +77,22 @@ class ModelRef(_message.Message):
     def __init__(self, reference: _Optional[str] = ...) -> None: ...
 
 class FieldMap(_message.Message):
-    __slots__ = ("id", "prompt", "chosen", "rejected", "text")
+    __slots__ = ("id", "prompt", "chosen", "rejected", "text", "completion", "label")
     ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     CHOSEN_FIELD_NUMBER: _ClassVar[int]
     REJECTED_FIELD_NUMBER: _ClassVar[int]
     TEXT_FIELD_NUMBER: _ClassVar[int]
+    COMPLETION_FIELD_NUMBER: _ClassVar[int]
+    LABEL_FIELD_NUMBER: _ClassVar[int]
     id: str
     prompt: str
     chosen: str
     rejected: str
     text: str
-    def __init__(self, id: _Optional[str] = ..., prompt: _Optional[str] = ..., chosen: _Optional[str] = ..., rejected: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
+    completion: str
+    label: str
+    def __init__(self, id: _Optional[str] = ..., prompt: _Optional[str] = ..., chosen: _Optional[str] = ..., rejected: _Optional[str] = ..., text: _Optional[str] = ..., completion: _Optional[str] = ..., label: _Optional[str] = ...) -> None: ...
 
 class HashSlice(_message.Message):
     __slots__ = ("start", "end")
