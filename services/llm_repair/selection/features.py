@@ -156,7 +156,8 @@ def check_embeddings(matrix: FloatArray, ids: Sequence[str], beat: Callable[[], 
         raise FeaturesInvalid(f"the embeddings are of type {matrix.dtype}, not float32", type=matrix.dtype)
     for start in range(0, len(matrix), BLOCK_ROWS):
         beat()
-        finite = np.isfinite(matrix[start : start + BLOCK_ROWS]).all(axis=1)
+        # False for NaN, too, and for what a double holds and float32 does not.
+        finite = (np.abs(matrix[start : start + BLOCK_ROWS]) <= np.finfo(np.float32).max).all(axis=1)
         if not finite.all():
             row = start + int(np.argmin(finite))
             raise FeaturesInvalid(

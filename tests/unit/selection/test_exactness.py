@@ -121,7 +121,7 @@ def degenerate_pools(draw: st.DrawFn) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("choice", RANKINGS.values(), ids=RANKINGS)
 @given(pool=degenerate_pools())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_every_fraction_is_exact_without_repeats_and_a_prefix_of_the_larger_ones(
     choice: SelectionStrategy, pool: tuple[np.ndarray, np.ndarray]
 ) -> None:
@@ -253,10 +253,11 @@ def test_degenerate_pools_give_a_defined_result(
     assert half["ids"] == whole["ids"][: share_of(0.5, n)]
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("value", [np.float32("nan"), np.float32("inf"), np.float32("-inf"), np.float64(1e39)])
 @pytest.mark.parametrize("name", [name for name, choice in ALL.items() if view_ranked_by(resolved(choice).ranking)])
 def test_an_embedding_that_is_not_finite_is_refused_with_its_row(name: str, value: float, store: ArtifactStore) -> None:
     pool = random_pool(store, 9)
+    pool = replace(pool, embeddings=pool.embeddings.astype(type(value)))
     pool.embeddings[pool.ids.index("row-0003"), 1] = value
 
     with pytest.raises(FeaturesInvalid) as refused:

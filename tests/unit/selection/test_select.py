@@ -41,7 +41,7 @@ from llm_repair.core.selection import (
     TokensBudget,
 )
 from llm_repair.core.steps import SelectStep
-from llm_repair.selection import select
+from llm_repair.selection import candidates, select
 
 RANDOM = SelectionStrategy(RandomStrategy())
 LOSS = SelectionStrategy(LossStrategy())
@@ -452,7 +452,7 @@ def test_a_cancelled_step_stops(store: ArtifactStore, context: Any) -> None:
 def test_a_long_pool_is_cancelled_while_it_is_read(
     store: ArtifactStore, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(select, "_ROWS_PER_BEAT", 2)
+    monkeypatch.setattr(candidates, "_ROWS_PER_BEAT", 2)
     digest = write_rows(store, [Row(f"row-{i}", prompt="p", chosen="c") for i in range(9)]).digest
     context.cancelled = True
 
@@ -464,7 +464,7 @@ def test_a_long_pool_is_cancelled_while_it_is_read(
 def test_progress_is_told_while_a_pool_is_read_and_ranked(
     store: ArtifactStore, context: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(select, "_ROWS_PER_BEAT", 2)
+    monkeypatch.setattr(candidates, "_ROWS_PER_BEAT", 2)
 
     select.run(random_pool(store, 5).step(RANDOM, SamplesBudget(1)), store, context)
 
