@@ -1,4 +1,4 @@
-"""The one module that imports faiss, from the CPU package or the GPU package alike: it trains the centroids of k-means.
+"""The one module that imports faiss, from the CPU package or the GPU package alike: it runs Lloyd's algorithm.
 
 Both packages import as `faiss` and have the same `Kmeans`; the GPU package sees no GPU where there is none. The CPU
 result is the reference: it is the same for any number of threads. A GPU adds in another order, so its centroids agree
@@ -16,46 +16,49 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+Float32Array = npt.NDArray[np.float32]
 
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """How the centroids are trained."""
-
-    iterations: int
-    """At most; Lloyd's algorithm stops where nothing changes any more."""
-    restarts: int
-    """Starts by k-means++, of which the one with the smallest objective counts."""
-    seed: int
-    """[0, 2**31)."""
+ITERATIONS = 25
+"""At most; the study's MiniBatchKMeans stops after 10 batches without a gain."""
+_LEAST_GAIN = 1e-4
+"""Share of the objective; where an iteration gains less, the algorithm has converged."""
 
 
-def trained_centroids(points: npt.NDArray[np.float32], clusters: int, training: Training) -> npt.NDArray[np.float64]:
-    """Returns the centroids, (clusters, components), after Lloyd's algorithm; on all GPUs where faiss sees any.
+@dataclass(frozen=True)
+class Centroids:
+    """Centroids after Lloyd's algorithm."""
+
+    vectors: Float32Array
+    """(k, components)."""
+    objective: float
+    """Sum of squared distances of the points to the nearest of them, before the last update."""
+
+
+def lloyd(points: Float32Array, start: Float32Array, seed: int) -> Centroids:
+    """Moves the centroids by Lloyd's algorithm, on all GPUs where faiss sees any; O(n k components) an iteration.
 
     Args:
-      points: (n, components), with squares that float32 can hold; n at least `clusters`.
-      clusters: k, at least 1.
-      training: Its seed and the points decide everything.
+      points: (n, components), contiguous, with squares that float32 can hold; n at least k.
+      start: (k, components), where the centroids start.
+      seed: [0, 2**31); faiss draws by it which centroid is doubled in place of one that has lost its points.
     """
     # Here, not above: the registry of strategies is read by processes that never cluster.
     import faiss
 
     trainer = faiss.Kmeans(
         points.shape[1],
-        clusters,
-        niter=training.iterations,
-        nredo=training.restarts,
-        init_method=faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS,
-        seed=training.seed,
-        spherical=False,
-        # The caller has sampled; faiss would draw its own sample, or complain, by these.
+        len(start),
+        niter=ITERATIONS,
+        early_stop_threshold=_LEAST_GAIN,
+        seed=seed,
+        # faiss would draw a sample, or complain, by these; the caller has sampled.
         min_points_per_centroid=1,
         max_points_per_centroid=len(points),
         gpu=faiss.get_num_gpus(),
     )
     with _one_thread():
-        trainer.train(points)
-    return np.asarray(trainer.centroids, dtype=np.float64)
+        objective = trainer.train(points, init_centroids=np.ascontiguousarray(start))
+    return Centroids(np.array(trainer.centroids, dtype=np.float32), float(objective))
 
 
 @contextlib.contextmanager
