@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from llm_repair.selection.faiss_kmeans import Centroids, Float32Array, lloyd
-from llm_repair.selection.features import FloatArray
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -122,11 +121,10 @@ def _removal_costs(points: Float32Array, centroids: Float32Array) -> tuple[npt.N
 
 
 def _split(members: Float32Array, centroid: Float32Array) -> _Split:
-    away = members - centroid
-    axis = _longest_axis(away)
-    if len(members) < 2 or not axis.any():
+    if len(members) < 2:
         return _Split(0.0, np.stack([centroid, centroid]))
-    along = away @ axis
+    away = members - centroid
+    along = away @ _longest_axis(away)
     order = np.argsort(along, kind="stable")
     sums = np.cumsum(along[order], dtype=np.float64)
     counts = np.arange(1, len(members))
@@ -140,15 +138,13 @@ def _split(members: Float32Array, centroid: Float32Array) -> _Split:
 
 def _longest_axis(away: Float32Array) -> Float32Array:
     """Returns about the direction of largest variance, from that of the farthest point; zeros where there is none."""
-    if not len(away):
-        return np.zeros(away.shape[1], dtype=np.float32)
     axis = _of_length_one(away[int(np.vecdot(away, away).argmax())])
     for _ in range(_AXIS_STEPS):
-        axis[:] = _of_length_one(away.T @ (away @ axis))
+        axis = _of_length_one(away.T @ (away @ axis))
     return axis
 
 
-def _of_length_one(vector: FloatArray) -> Float32Array:
+def _of_length_one(vector: npt.NDArray[np.float32 | np.float64]) -> Float32Array:
     length = math.sqrt(float(np.vecdot(vector, vector))) or 1.0
     return (vector / length).astype(np.float32)
 
