@@ -1,6 +1,6 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # transformers' models are untyped.
-"""What benchmarks run on: a random Llama made on the spot; the demo's model and prompts, imported once by reference."""
+"""What benchmarks run on: tiny random models made on the spot; the demo's models and prompts, imported by reference."""
 
 from __future__ import annotations
 
@@ -63,11 +63,45 @@ def make_tiny_llama(folder: Path) -> None:
     tokenizer.save_pretrained(folder)
 
 
+def make_tiny_encoder(folder: Path) -> None:
+    """Makes a random BERT of 0.4 million parameters over a vocabulary of words, with mean pooling."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    transformers_logging.disable_progress_bar()
+    raw = folder.with_name("raw_encoder")
+    raw.mkdir()
+    (raw / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]))
+    torch.manual_seed(3)
+    config = BertConfig(
+        vocab_size=5 + len(WORDS),
+        hidden_size=96,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=384,
+        max_position_embeddings=128,
+        initializer_range=0.1,
+    )
+    BertModel(config).save_pretrained(raw)
+    BertTokenizer(vocab=str(raw / "vocab.txt"), model_max_length=128).save_pretrained(raw)
+    modules: Any = [Transformer(str(raw), max_seq_length=128), Pooling(96, pooling_mode="mean"), Normalize()]
+    SentenceTransformer(modules=modules, device="cpu").save(str(folder))
+
+
 def demo_model() -> Path:
     """Returns the folder of the demo's model; the first time it is fetched and converted (a minute)."""
     reference = _demo()["model"]["reference"]
     store, resolver = _store()
     step = ImportModelStep(ModelRef(reference), resolver.resolve(reference).digest, ModelRole.CAUSAL_LM)
+    return store.materialize(_done(step, import_model, store, resolver).outputs["model"].digest)
+
+
+def demo_encoder() -> Path:
+    """Returns the folder of the demo's encoder, all-MiniLM-L6-v2; fetched the first time."""
+    reference = _demo()["encoder"]["reference"]
+    store, resolver = _store()
+    step = ImportModelStep(ModelRef(reference), resolver.resolve(reference).digest, ModelRole.ENCODER)
     return store.materialize(_done(step, import_model, store, resolver).outputs["model"].digest)
 
 
@@ -111,7 +145,7 @@ class QuietContext:
     allowed_roots: tuple[Path, ...] = ()
     allowed_schemes: tuple[str, ...] = _SCHEMES
 
-    def progress(self, done: float, total: float, unit: str, *, stage: str = "") -> None:
+    def progress(self, done: float, total: float, unit: str, *, stage: str = "", measures: object = None) -> None:
         """Tells nobody."""
 
     def note(self, phrase: str, **fields: Json) -> None:

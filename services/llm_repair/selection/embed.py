@@ -29,6 +29,7 @@ from llm_repair.core.execution import Json, StepContext, StepOutput
 from llm_repair.core.steps import EmbedStep
 from llm_repair.selection.distinct_texts import DistinctTexts, batches
 from llm_repair.selection.encoder import TEXTS_AT_ONCE, Encoder
+from llm_repair.selection.peak_memory import PeakMemory
 from llm_repair.selection.shards import ONE_SHARD, Shards
 from llm_repair.selection.text_views import view_of
 
@@ -44,7 +45,7 @@ def run(step: EmbedStep, store: ArtifactStore, context: StepContext, shards: Sha
       ModelInvalid, UnsafeModel: the encoder cannot or must not be loaded.
       FeaturesInvalid: a text of no tokens, or a vector with a NaN or infinite number; names the row.
     """
-    started = time.perf_counter()
+    started, memory = time.perf_counter(), PeakMemory()
     torch.set_num_threads(context.threads)
     context.progress(0, 0, "texts", stage="loading encoder")
     encoder = Encoder(store.materialize(step.encoder_digest))
@@ -65,6 +66,7 @@ def run(step: EmbedStep, store: ArtifactStore, context: StepContext, shards: Sha
         "embedding_seconds": mapped_s,
         "tokens_per_second": batched.tokens / mapped_s,
         "seconds": time.perf_counter() - started,
+        "peak_memory_bytes": memory.read(),
     }
     return StepOutput({"embeddings": store.put_tree(folder)}, {**counts, **speed})
 

@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 COLUMNS = {"bench", "contender", "size", "seconds", "ratio_to_ours", "limit_share", "value_agrees"}
+SELECTION_CASES = ("k_center", "saps", "ccs", "random", "embedding.fp32", "embedding.bf16")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_the_first_line_describes_the_machine_and_the_kernels_it_chose_itself(
 def test_every_other_line_has_exactly_the_columns(quick_selection: list[dict[str, Any]]) -> None:
     lines = quick_selection[1:]
 
-    assert {line["bench"] for line in lines} == {f"selection.{case}" for case in ("k_center", "saps", "ccs", "random")}
+    assert {line["bench"] for line in lines} == {f"selection.{case}" for case in SELECTION_CASES}
     assert all(set(line) == COLUMNS for line in lines)
     assert all(line["seconds"] > 0 and line["ratio_to_ours"] > 0 for line in lines)
 
@@ -55,9 +56,9 @@ def test_every_other_line_has_exactly_the_columns(quick_selection: list[dict[str
 def test_our_own_lines_have_ratio_one_a_limit_and_a_value_that_agrees(quick_selection: list[dict[str, Any]]) -> None:
     ours = [line for line in quick_selection if line["contender"] == "ours"]
 
-    assert [line["ratio_to_ours"] for line in ours] == [1.0] * 4
+    assert [line["ratio_to_ours"] for line in ours] == [1.0] * len(SELECTION_CASES)
     assert all(line["limit_share"] > 0 for line in ours)
-    assert [line["value_agrees"] for line in ours] == [True] * 4
+    assert [line["value_agrees"] for line in ours] == [True] * len(SELECTION_CASES)
 
 
 def test_contenders_take_turns_and_ratios_are_medians_within_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
