@@ -7,6 +7,7 @@ import logging
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 from llm_repair.artifacts.blobs import BlobArea
@@ -128,21 +129,23 @@ class ArtifactStore:
     def put_partial(self, key: str, attempt: str, folder: Path) -> Artifact:
         """Stores what a cancelled attempt leaves; it is never taken for the step's result."""
         artifact = self.put_tree(folder)
-        record = {"digest": artifact.digest, "size_bytes": artifact.size_bytes}
+        now = datetime.now(UTC).isoformat()
+        record = {"digest": artifact.digest, "size_bytes": artifact.size_bytes, "time": now}
         place = f"{self._root}/partials/{_name('key', key)}/{_name('attempt', attempt)}"
         self._objects.put(place, json.dumps(record).encode())
         self._objects.settle(place)
         return artifact
 
     def partials(self, key: str) -> dict[str, Artifact]:
-        """Returns what cancelled attempts of a step left, by attempt."""
+        """Returns what cancelled attempts of a step left, by attempt, the newest last."""
         folder = f"{self._root}/partials/{_name('key', key)}"
-        found: dict[str, Artifact] = {}
+        found: list[tuple[str, str, Artifact]] = []
         for attempt in self._objects.names(folder):
             record = json.loads(self._objects.get(f"{folder}/{attempt}") or b"{}")
             if record:
-                found[attempt] = Artifact(record["digest"], record["size_bytes"], is_tree=True)
-        return found
+                left = Artifact(record["digest"], record["size_bytes"], is_tree=True)
+                found.append((record["time"], attempt, left))
+        return {attempt: left for _, attempt, left in sorted(found, key=lambda entry: entry[:2])}
 
     def is_reachable(self) -> bool:
         """Whether the store answers; asked by readiness probes."""

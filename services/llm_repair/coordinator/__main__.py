@@ -39,7 +39,7 @@ async def _run(settings: CoordinatorSettings) -> None:
     jobs = JobStore(settings.database)
     client = StepClient(settings.addresses, service.token)
     dossiers = DossierWriter(store)
-    reconciler = Reconciler(jobs, client, dossiers, slots=settings.slots, lease_s=settings.lease_s)
+    reconciler = Reconciler(jobs, client, dossiers, store.partials, slots=settings.slots, lease_s=settings.lease_s)
     book = RepairBook(jobs, resolver, reconciler, dossiers)
     driving = asyncio.create_task(reconciler.run())
 

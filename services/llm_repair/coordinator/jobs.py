@@ -11,7 +11,7 @@ import asyncio
 import dataclasses
 import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib import resources
@@ -163,9 +163,15 @@ class JobStore:
         await self._do(lambda c: _guarded(c, name, fence, "UPDATE repairs SET lease_owner = '', lease_until = 0", ()))
 
     async def change_state(
-        self, name: str, to: RepairState, *, fence: int | None = None, error: dict[str, Any] | None = None
+        self,
+        name: str,
+        to: RepairState,
+        *,
+        unless: Collection[RepairState] = (),
+        fence: int | None = None,
+        error: dict[str, Any] | None = None,
     ) -> RepairRecord:
-        """Moves a repair to another state and logs it; to the state it is in changes nothing.
+        """Moves a repair to another state and logs it; to the state it is in, or from one of `unless`, changes nothing.
 
         Raises:
           IllegalTransition: not allowed from where it is.
@@ -174,7 +180,7 @@ class JobStore:
 
         def work(connection: sqlite3.Connection) -> RepairRecord:
             record = _read(connection, name)
-            if record.state is to:
+            if record.state is to or record.state in unless:
                 return record
             record.state.advance(to)
             now = _now()

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from llm_repair.core.execution import Artifact, Json, Progress, StepResult, Usage
 from llm_repair.core.repairs import RepairSpec, RepairState, StepState
+
+PARTIAL: Final = "partial"
+"""Role of what a cancelled step left; the other outputs are those of a result."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,10 @@ class StepRecord:
         if self.state is not StepState.COMMITTED:
             return None
         return StepResult(self.key, self.kind, self.outputs, self.summary, self.usage, self.provenance)
+
+    def put_back(self) -> StepRecord:
+        """Returns the record of a step that was stopped and is to be executed again; what it consumed stays."""
+        return dataclasses.replace(self, state=StepState.WAITING, start_time="", end_time="")
 
     def to_json(self) -> dict[str, Any]:
         """Returns the record as plain JSON."""

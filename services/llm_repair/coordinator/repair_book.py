@@ -1,4 +1,4 @@
-"""What a user can do with repairs: accept, look up, watch, cancel, read the report, ask the gate."""
+"""What a user can do with repairs: accept, look up, watch, pause, cancel, read the report, ask the gate."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class RepairBook:
     async def accept(self, record: RepairRecord, request_id: str, digest: str) -> RepairRecord:
         """Makes a prepared repair durable and has it driven."""
         accepted = await self._jobs.create(record, request_id, digest)
-        self._reconciler.created()
+        self._reconciler.claimable()
         return accepted
 
     async def get(self, name: str) -> RepairRecord:
@@ -91,19 +91,35 @@ class RepairBook:
         """Returns a page of repairs, newest first."""
         return await self._jobs.list(project, size=size, after=after, states=states)
 
+    async def pause(self, name: str) -> RepairRecord:
+        """Asks a repair to save its state and free its worker; one that is pausing or paused stays so.
+
+        Raises:
+          IllegalTransition: it is being cancelled, or has ended.
+        """
+        record = await self._jobs.change_state(name, RepairState.PAUSING, unless=(RepairState.PAUSED,))
+        self._reconciler.stop_requested(name)
+        return record
+
+    async def resume(self, name: str) -> RepairRecord:
+        """Has a paused repair driven on; one that goes on already, or is about to start, stays so.
+
+        Raises:
+          IllegalTransition: it is still pausing, is being cancelled, or has ended.
+        """
+        record = await self._jobs.change_state(name, RepairState.RUNNING, unless=(RepairState.PENDING,))
+        self._reconciler.claimable()
+        return record
+
     async def cancel(self, name: str) -> RepairRecord:
         """Asks a repair to stop; one that is stopping or stopped stays so.
 
         Raises:
           IllegalTransition: it has succeeded or failed.
         """
-        record = await self._jobs.get(name)
-        if record.state is RepairState.CANCELLING:
-            self._reconciler.cancel_requested(name)  # the call that cancelled it may have broken off before this
-        if record.state in (RepairState.CANCELLING, RepairState.CANCELLED):
-            return record
-        record = await self._jobs.change_state(name, RepairState.CANCELLING)
-        self._reconciler.cancel_requested(name)
+        record = await self._jobs.change_state(name, RepairState.CANCELLING, unless=(RepairState.CANCELLED,))
+        # Said again where it is known already: the call that cancelled it may have broken off before this.
+        self._reconciler.stop_requested(name)
         return record
 
     async def delete(self, name: str) -> None:

@@ -39,12 +39,10 @@ class RepairServicer(grpc_pb.RepairServiceServicer):
         return pb.CancelRepairResponse(repair=wire.repair(await self._book.cancel(request.name)))
 
     async def PauseRepair(self, request: pb.PauseRepairRequest, context: object) -> pb.PauseRepairResponse:
-        wire.check_carried_out(request)
-        return pb.PauseRepairResponse()
+        return pb.PauseRepairResponse(repair=wire.repair(await self._book.pause(request.name)))
 
     async def ResumeRepair(self, request: pb.ResumeRepairRequest, context: object) -> pb.ResumeRepairResponse:
-        wire.check_carried_out(request)
-        return pb.ResumeRepairResponse()
+        return pb.ResumeRepairResponse(repair=wire.repair(await self._book.resume(request.name)))
 
     async def DeleteRepair(self, request: pb.DeleteRepairRequest, context: object) -> pb.DeleteRepairResponse:
         await self._book.delete(request.name)

@@ -10,8 +10,16 @@ from typing import Any, Final
 
 from google.protobuf import json_format
 
-from llm_repair.coordinator.records import EventRecord, Heartbeat, RepairRecord, StepProgress, StepRecord, Update
-from llm_repair.core.errors import FieldViolation, InvalidFields, NotCarriedOut
+from llm_repair.coordinator.records import (
+    PARTIAL,
+    EventRecord,
+    Heartbeat,
+    RepairRecord,
+    StepProgress,
+    StepRecord,
+    Update,
+)
+from llm_repair.core.errors import FieldViolation, InvalidFields
 from llm_repair.core.execution import Artifact, Progress
 from llm_repair.core.gate import CriterionVerdict, GatePolicy, GateResult, Verdict
 from llm_repair.core.metrics import Estimate, Metric, Missing
@@ -107,6 +115,8 @@ def repair(record: RepairRecord, progress: Mapping[str, Progress] | None = None)
         message.weights_digest = str(published.summary.get("weights_digest", ""))
     if report := results.get("report"):
         message.report.CopyFrom(artifact(report.outputs["report"]))
+    if partial := _partial_model(record):
+        message.partial_model.CopyFrom(artifact(partial))
     for entry in record.steps:
         if not entry.reused:
             _add_usage(message.usage, entry)
@@ -188,9 +198,12 @@ def artifact(value: Artifact) -> types_pb2.Artifact:
     return encode(value, types_pb2.Artifact)
 
 
-def check_carried_out(request: pb.PauseRepairRequest | pb.ResumeRepairRequest) -> None:
-    """Refuses pausing, which needs workers that save their state and let go."""
-    raise NotCarriedOut("pausing and resuming a repair is not carried out yet; cancelling is", what="pause")
+def _partial_model(record: RepairRecord) -> Artifact | None:
+    """Returns what a cancelled repair had reached: its whole repaired model, or what the training left."""
+    trained = record.step("repair")
+    if record.state is not RepairState.CANCELLED or trained is None:
+        return None
+    return trained.outputs.get("model") or trained.outputs.get(PARTIAL)
 
 
 def _criterion(value: CriterionVerdict) -> pb.CriterionVerdict:

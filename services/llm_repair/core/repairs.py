@@ -181,11 +181,16 @@ class RepairState(enum.Enum):
 
 
 _NEXT: dict[RepairState, frozenset[RepairState]] = {
-    RepairState.PENDING: frozenset({RepairState.RUNNING, RepairState.CANCELLING, RepairState.FAILED}),
+    RepairState.PENDING: frozenset(
+        {RepairState.RUNNING, RepairState.PAUSING, RepairState.CANCELLING, RepairState.FAILED}
+    ),
     RepairState.RUNNING: frozenset(
         {RepairState.PAUSING, RepairState.CANCELLING, RepairState.SUCCEEDED, RepairState.FAILED}
     ),
-    RepairState.PAUSING: frozenset({RepairState.PAUSED, RepairState.CANCELLING, RepairState.SUCCEEDED}),
+    # What was nearly done when it was asked to pause may still end.
+    RepairState.PAUSING: frozenset(
+        {RepairState.PAUSED, RepairState.CANCELLING, RepairState.SUCCEEDED, RepairState.FAILED}
+    ),
     RepairState.PAUSED: frozenset({RepairState.RUNNING, RepairState.CANCELLING}),
     # Cancelling is best effort: what was nearly done may still succeed.
     RepairState.CANCELLING: frozenset({RepairState.CANCELLED, RepairState.SUCCEEDED, RepairState.FAILED}),

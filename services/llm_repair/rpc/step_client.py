@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -135,23 +134,23 @@ class StepClient:
             stream.cancel()
         raise ServiceUnreachable("the stream ended before the step did")
 
-    async def cancel(self, kind: str, key: str) -> None:
-        """Tells the execution of a key to stop; one that does not run is stopped already.
+    async def cancel(self, kind: str, key: str) -> bool:
+        """Tells the execution of a key to stop, and returns whether there was one.
 
         A service that is just starting is waited for; one that stays away is given up, its workers died with it.
         """
         service = _CALLS[kind].service
         request = _CANCEL_REQUESTS[service](key=key)
         try:
-            with contextlib.suppress(ExecutionNotFound):
-                try:
-                    await self._stubs[service].Cancel(
-                        request, metadata=self._metadata, timeout=_CANCEL_DEADLINE_S, wait_for_ready=True
-                    )
-                except grpc.aio.AioRpcError as error:
-                    raise _domain_error(error) from error
-        except ServiceUnreachable:
-            return
+            try:
+                await self._stubs[service].Cancel(
+                    request, metadata=self._metadata, timeout=_CANCEL_DEADLINE_S, wait_for_ready=True
+                )
+            except grpc.aio.AioRpcError as error:
+                raise _domain_error(error) from error
+        except (ExecutionNotFound, ServiceUnreachable):
+            return False
+        return True
 
     async def close(self) -> None:
         """Closes the channels; executions go on."""

@@ -133,6 +133,7 @@ class _Attempt:
         self._accelerator_s = 0.0
         self._progress_sent_at = 0.0
         self._stage = ""
+        self._heard = False
         self._ended = threading.Event()
         self.key: str = job["key"]
         self.attempt: str = job["attempt"]
@@ -199,6 +200,9 @@ class _Attempt:
 
     def raise_if_cancelled(self) -> None:
         if self._inbox.cancelled.is_set():
+            if not self._heard:
+                self._heard = True
+                self._events.send({"key": self.key, "stopping": True})
             raise StepCancelled
 
     def _usage(self) -> dict[str, Any]:

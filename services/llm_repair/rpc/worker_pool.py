@@ -24,8 +24,10 @@ from llm_repair.rpc.configuration import ServiceSettings
 from llm_repair.rpc.step_messages import pack_step
 
 _log = logging.getLogger(__name__)
-# A cooperative stop is looked for at every batch or optimizer step; after this a worker is killed.
-_CANCEL_GRACE_S: Final = 10.0
+# A cooperative stop is looked for at every batch; a worker that has not heard it after so long is killed.
+_CANCEL_GRACE_S: Final = 30.0
+# One that has heard it saves what it has: a checkpoint, the best model so far.
+_LEAVE_GRACE_S: Final = 120.0
 _MAX_LINE_BYTES: Final = 16 << 20
 
 OnEvent = Callable[[dict[str, Any]], None]
@@ -176,11 +178,12 @@ class _Worker:
                     continue
                 if "ended" in event:
                     return Outcome(event["ended"], event["usage"])
-                on_event(event)
+                if "stopping" in event:
+                    self._kill_after(_LEAVE_GRACE_S)
+                else:
+                    on_event(event)
         finally:
-            if self._kill_timer:
-                self._kill_timer.cancel()
-                self._kill_timer = None
+            self._spare()
         code = await self._process.wait()
         raise WorkerLost(f"the worker process ended with {code} before the step did", exit=code)
 
@@ -188,7 +191,16 @@ class _Worker:
         self._send({"cancel": key})
         # Asked again, it is not given more time, and no second timer outlives the step to kill the next one.
         if self._kill_timer is None:
-            self._kill_timer = asyncio.get_running_loop().call_later(_CANCEL_GRACE_S, self.kill)
+            self._kill_after(_CANCEL_GRACE_S)
+
+    def _kill_after(self, grace_s: float) -> None:
+        self._spare()
+        self._kill_timer = asyncio.get_running_loop().call_later(grace_s, self.kill)
+
+    def _spare(self) -> None:
+        if self._kill_timer:
+            self._kill_timer.cancel()
+            self._kill_timer = None
 
     def idle_since(self, loop: asyncio.AbstractEventLoop, idle_s: float, retire: Callable[[_Worker], None]) -> None:
         self._idle_timer = loop.call_later(idle_s, retire, self)

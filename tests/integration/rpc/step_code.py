@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from llm_repair.artifacts.store import ArtifactStore
-from llm_repair.core.errors import DatasetInvalid
+from llm_repair.core.errors import DatasetInvalid, StepCancelled
 from llm_repair.core.execution import StepContext, StepOutput
 from llm_repair.core.steps import EmbedStep, ReportStep
 
@@ -37,6 +37,15 @@ def misbehave(step: ReportStep, store: ArtifactStore, context: StepContext) -> S
             if os.fork() == 0:
                 time.sleep(600)
             os.kill(os.getpid(), signal.SIGKILL)
+        case "leave slowly":
+            context.progress(1, 2, "steps")
+            while True:
+                try:
+                    context.raise_if_cancelled()
+                except StepCancelled:
+                    time.sleep(1.0)
+                    raise
+                time.sleep(0.01)
         case "ignore cancel":
             time.sleep(600)
         case "tell much":

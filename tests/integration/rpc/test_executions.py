@@ -141,6 +141,21 @@ async def test_a_worker_that_ignores_a_cancel_is_killed(
                 executions.cancel(step_key(step))
 
 
+@pytest.mark.parametrize(("leave_grace_s", "ends_as"), [(20.0, StepCancelled), (0.3, WorkerLost)])
+async def test_a_worker_that_has_heard_a_cancel_is_given_time_to_save_what_it_has(
+    leave_grace_s: float, ends_as: type[RepairError], executions: Executions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes a second to leave, longer than one that has not heard is given."""
+    monkeypatch.setattr(worker_pool, "_CANCEL_GRACE_S", 0.5)
+    monkeypatch.setattr(worker_pool, "_LEAVE_GRACE_S", leave_grace_s)
+    step = ReportStep("leave slowly")
+
+    with pytest.raises(ends_as):
+        async for event in executions.execute(step):
+            if event.WhichOneof("event") == "progress":
+                executions.cancel(step_key(step))
+
+
 async def test_cancelling_what_does_not_run_is_an_error(executions: Executions) -> None:
     with pytest.raises(ExecutionNotFound):
         executions.cancel("0" * 64)

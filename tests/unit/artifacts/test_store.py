@@ -249,6 +249,14 @@ def test_partial_of_a_cancelled_attempt_is_no_result(store: ArtifactStore, tmp_p
     assert (store.materialize(artifact.digest) / "best").read_bytes() == b"b"
 
 
+def test_what_attempts_left_is_listed_the_newest_last(store: ArtifactStore, tmp_path: Path) -> None:
+    left = [
+        store.put_partial(KEY, name, folder_of(tmp_path / name, {"best": name.encode()})) for name in ("z", "b", "k")
+    ]
+
+    assert list(store.partials(KEY).items()) == list(zip(("z", "b", "k"), left, strict=True))
+
+
 def test_partial_outlives_the_checkpoint_it_equals(store: ArtifactStore, tmp_path: Path) -> None:
     store.put_checkpoint(KEY, 1, folder_of(tmp_path / "1", {"state": b"1"}))
     store.materialize(store.checkpoints(KEY)[0].digest)

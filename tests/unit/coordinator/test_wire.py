@@ -4,8 +4,10 @@ import pytest
 from google.protobuf import text_format
 
 from llm_repair.coordinator import wire
+from llm_repair.coordinator.records import RepairRecord, StepRecord
 from llm_repair.core.errors import InvalidFields
-from llm_repair.core.repairs import RepairGoal, RepairState
+from llm_repair.core.execution import Artifact
+from llm_repair.core.repairs import RepairGoal, RepairState, StepState
 from llm_repair.v1 import coordinator_pb2 as pb
 
 
@@ -102,3 +104,40 @@ def test_utility_texts_are_refused_where_no_kl_term_would_use_them(method: str, 
     spec = f"{goal}{ROWS}{MODEL}{UTILITY}{measured}strategy {{ random {{}} }} method {{ {method} {{}} }}"
 
     assert violated(spec) == refused
+
+
+MODEL_TREE, PARTIAL_TREE = (Artifact(f"sha256:{digit * 64}", 8, is_tree=True) for digit in "12")
+
+
+@pytest.mark.parametrize(
+    ("state", "step", "expected"),
+    [
+        (RepairState.CANCELLED, StepRecord("repair", "repair", StepState.CANCELLED), ""),
+        (
+            RepairState.CANCELLED,
+            StepRecord("repair", "repair", StepState.CANCELLED, outputs={"partial": PARTIAL_TREE}),
+            PARTIAL_TREE.digest,
+        ),
+        (
+            RepairState.CANCELLED,
+            StepRecord("repair", "repair", StepState.COMMITTED, outputs={"model": MODEL_TREE}),
+            MODEL_TREE.digest,
+        ),
+        (
+            RepairState.CANCELLED,
+            StepRecord("repair.control", "repair", StepState.CANCELLED, outputs={"partial": PARTIAL_TREE}),
+            "",
+        ),
+        (
+            RepairState.RUNNING,
+            StepRecord("repair", "repair", StepState.COMMITTED, outputs={"model": MODEL_TREE}),
+            "",
+        ),
+    ],
+)
+def test_only_a_cancelled_repair_has_a_partial_model(state: RepairState, step: StepRecord, expected: str) -> None:
+    spec = text_format.Parse(SELECTION + ROWS + "strategy { random {} }", pb.RepairSpec())
+    asked = wire.repair_spec(pb.CreateRepairRequest(spec=spec))
+    record = RepairRecord("projects/default/repairs/a", asked, {}, state, "2026-01-01T00:00:00+00:00", steps=(step,))
+
+    assert wire.repair(record).partial_model.digest == expected

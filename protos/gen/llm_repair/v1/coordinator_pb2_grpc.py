@@ -116,20 +116,27 @@ class RepairServiceServicer:
 
     def CancelRepair(self, request, context):
         """Asks a repair to stop. Best effort: it may still succeed. Cancelling a cancelled repair changes nothing.
+
+        What the training had reached by then is kept as `partial_model`; there is no report.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PauseRepair(self, request, context):
-        """Asks a repair to save its state and free its worker.
+        """Asks a repair to save its state and free its worker. Pausing a paused repair changes nothing.
+
+        Training goes on from where it stopped; any other step that was running is executed again, with the same result.
+        ILLEGAL_TRANSITION for a repair that is being cancelled or has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResumeRepair(self, request, context):
-        """Continues a paused repair.
+        """Continues a paused repair; one that runs or is about to start stays so.
+
+        ILLEGAL_TRANSITION for a repair that is still pausing, is being cancelled or has ended.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

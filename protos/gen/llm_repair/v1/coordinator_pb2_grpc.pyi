@@ -43,11 +43,21 @@ class RepairServiceStub:
     ListRepairs: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.ListRepairsRequest, _coordinator_pb2.ListRepairsResponse]
     """Lists the repairs of a project, newest first."""
     CancelRepair: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.CancelRepairRequest, _coordinator_pb2.CancelRepairResponse]
-    """Asks a repair to stop. Best effort: it may still succeed. Cancelling a cancelled repair changes nothing."""
+    """Asks a repair to stop. Best effort: it may still succeed. Cancelling a cancelled repair changes nothing.
+
+    What the training had reached by then is kept as `partial_model`; there is no report.
+    """
     PauseRepair: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.PauseRepairRequest, _coordinator_pb2.PauseRepairResponse]
-    """Asks a repair to save its state and free its worker."""
+    """Asks a repair to save its state and free its worker. Pausing a paused repair changes nothing.
+
+    Training goes on from where it stopped; any other step that was running is executed again, with the same result.
+    ILLEGAL_TRANSITION for a repair that is being cancelled or has ended.
+    """
     ResumeRepair: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.ResumeRepairRequest, _coordinator_pb2.ResumeRepairResponse]
-    """Continues a paused repair."""
+    """Continues a paused repair; one that runs or is about to start stays so.
+
+    ILLEGAL_TRANSITION for a repair that is still pausing, is being cancelled or has ended.
+    """
     DeleteRepair: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.DeleteRepairRequest, _coordinator_pb2.DeleteRepairResponse]
     """Removes a repair that has ended from the list; its artifacts stay until they are collected."""
     WatchRepair: _grpc.UnaryStreamMultiCallable[_coordinator_pb2.WatchRepairRequest, _coordinator_pb2.WatchRepairResponse]
@@ -75,11 +85,21 @@ class RepairServiceAsyncStub(RepairServiceStub):
     ListRepairs: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.ListRepairsRequest, _coordinator_pb2.ListRepairsResponse]  # type: ignore[assignment]
     """Lists the repairs of a project, newest first."""
     CancelRepair: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.CancelRepairRequest, _coordinator_pb2.CancelRepairResponse]  # type: ignore[assignment]
-    """Asks a repair to stop. Best effort: it may still succeed. Cancelling a cancelled repair changes nothing."""
+    """Asks a repair to stop. Best effort: it may still succeed. Cancelling a cancelled repair changes nothing.
+
+    What the training had reached by then is kept as `partial_model`; there is no report.
+    """
     PauseRepair: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.PauseRepairRequest, _coordinator_pb2.PauseRepairResponse]  # type: ignore[assignment]
-    """Asks a repair to save its state and free its worker."""
+    """Asks a repair to save its state and free its worker. Pausing a paused repair changes nothing.
+
+    Training goes on from where it stopped; any other step that was running is executed again, with the same result.
+    ILLEGAL_TRANSITION for a repair that is being cancelled or has ended.
+    """
     ResumeRepair: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.ResumeRepairRequest, _coordinator_pb2.ResumeRepairResponse]  # type: ignore[assignment]
-    """Continues a paused repair."""
+    """Continues a paused repair; one that runs or is about to start stays so.
+
+    ILLEGAL_TRANSITION for a repair that is still pausing, is being cancelled or has ended.
+    """
     DeleteRepair: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.DeleteRepairRequest, _coordinator_pb2.DeleteRepairResponse]  # type: ignore[assignment]
     """Removes a repair that has ended from the list; its artifacts stay until they are collected."""
     WatchRepair: _aio.UnaryStreamMultiCallable[_coordinator_pb2.WatchRepairRequest, _coordinator_pb2.WatchRepairResponse]  # type: ignore[assignment]
@@ -128,7 +148,10 @@ class RepairServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _coordinator_pb2.CancelRepairRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_coordinator_pb2.CancelRepairResponse, _abc.Awaitable[_coordinator_pb2.CancelRepairResponse]]:
-        """Asks a repair to stop. Best effort: it may still succeed. Cancelling a cancelled repair changes nothing."""
+        """Asks a repair to stop. Best effort: it may still succeed. Cancelling a cancelled repair changes nothing.
+
+        What the training had reached by then is kept as `partial_model`; there is no report.
+        """
 
     @_abc_1.abstractmethod
     def PauseRepair(
@@ -136,7 +159,11 @@ class RepairServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _coordinator_pb2.PauseRepairRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_coordinator_pb2.PauseRepairResponse, _abc.Awaitable[_coordinator_pb2.PauseRepairResponse]]:
-        """Asks a repair to save its state and free its worker."""
+        """Asks a repair to save its state and free its worker. Pausing a paused repair changes nothing.
+
+        Training goes on from where it stopped; any other step that was running is executed again, with the same result.
+        ILLEGAL_TRANSITION for a repair that is being cancelled or has ended.
+        """
 
     @_abc_1.abstractmethod
     def ResumeRepair(
@@ -144,7 +171,10 @@ class RepairServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _coordinator_pb2.ResumeRepairRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_coordinator_pb2.ResumeRepairResponse, _abc.Awaitable[_coordinator_pb2.ResumeRepairResponse]]:
-        """Continues a paused repair."""
+        """Continues a paused repair; one that runs or is about to start stays so.
+
+        ILLEGAL_TRANSITION for a repair that is still pausing, is being cancelled or has ended.
+        """
 
     @_abc_1.abstractmethod
     def DeleteRepair(
