@@ -11,9 +11,9 @@ format of the products.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,12 @@ from torch.nn import functional
 PRODUCT_FLOATS = 1 << 18
 """Entries of a sample's weight gradient formed at once on a processor: 1 MiB, which stays in its cache."""
 ACCELERATOR_PRODUCT_FLOATS = 1 << 28
+STRIP_ROWS = 32
+"""Tokens of a strip of a Gram matrix on a processor. The matrix is symmetric, so a strip leaves out what an earlier one
+has: a quarter less time at 128 tokens, a third at 512."""
+
+Gram: TypeAlias = Sequence[Tensor]
+"""The upper half of Gram matrices in strips: (samples, rows, tokens from the first of these rows on)."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +48,8 @@ class LayerInput:
     """What went into a layer."""
 
     values: Tensor
-    gram: Callable[[], Tensor]
-    """Its Gram matrices, (samples, tokens, tokens), formed once for all layers that read the same tensor."""
+    gram: Callable[[], Gram]
+    """Its Gram matrices, formed once for all layers that read the same tensor."""
     readers: int
     """How many layers do."""
 
@@ -117,28 +123,42 @@ class EmbeddingRule:
 
 
 def matrix_squares(
-    inputs: Tensor, gradients: Tensor, *, input_gram: Callable[[], Tensor] | None = None, readers: int = 1
+    inputs: Tensor, gradients: Tensor, *, input_gram: Callable[[], Gram] | None = None, readers: int = 1
 ) -> Squares:
     """Returns the squared norms of Σ_t x_t g_tᵀ, the way that takes fewer operations.
 
-    2 T² (d_in / readers + d_out) by Gram matrices, 2 T d_in d_out by the product itself.
+    T (T + strip) (d_in / readers + d_out) by Gram matrices, 2 T d_in d_out by the product itself.
     """
     tokens, width_in, width_out = inputs.shape[1], inputs.shape[2], gradients.shape[2]
-    if tokens * (width_in / readers + width_out) > width_in * width_out:
+    rows = min(tokens, _strip_rows(inputs, tokens))
+    if (tokens + rows) / 2 * (width_in / readers + width_out) > width_in * width_out:
         return product_squares(inputs, gradients)
     return gram_squares(input_gram() if input_gram else gram(inputs), gram(gradients))
 
 
-def gram(values: Tensor) -> Tensor:
-    """Returns the inner products of all tokens of a sample: (samples, tokens, tokens)."""
-    return torch.bmm(values, values.transpose(1, 2))
+def gram(values: Tensor) -> Gram:
+    """Returns the inner products of all tokens of a sample, each pair of strips once."""
+    tokens = values.shape[1]
+    starts = range(0, tokens, _strip_rows(values, tokens))
+    turned = values.transpose(1, 2)
+    return [torch.bmm(values[:, start : start + starts.step], turned[:, :, start:]) for start in starts]
 
 
-def gram_squares(inputs: Tensor, gradients: Tensor) -> Squares:
+def gram_squares(inputs: Gram, gradients: Gram) -> Squares:
     """Returns the squared norms from the Gram matrices of inputs and gradients."""
-    left, right = inputs.float(), gradients.float()
-    apart = torch.linalg.vecdot(left.diagonal(dim1=1, dim2=2), right.diagonal(dim1=1, dim2=2))
-    return Squares(torch.linalg.vecdot(left.flatten(1), right.flatten(1)), apart)
+    whole: list[Tensor] = []
+    apart: list[Tensor] = []
+    for left, right in zip(inputs, gradients, strict=True):
+        products = left.float() * right.float()
+        rows = products.shape[1]
+        # What is right of the block on the diagonal stands below it too.
+        whole.append(2 * products.sum(dim=(1, 2)) - products[:, :, :rows].sum(dim=(1, 2)))
+        apart.append(products.diagonal(dim1=1, dim2=2).sum(dim=1))
+    return Squares(torch.stack(whole).sum(dim=0), torch.stack(apart).sum(dim=0))
+
+
+def _strip_rows(values: Tensor, tokens: int) -> int:
+    return STRIP_ROWS if values.device.type == "cpu" else max(tokens, 1)
 
 
 def product_squares(inputs: Tensor, gradients: Tensor) -> Squares:

@@ -16,7 +16,6 @@ from llm_repair.models.gradients.loss import SampleLoss
 from llm_repair.models.gradients.rules import RuleMissing
 from llm_repair.models.training.adapters import TrainableModel
 from llm_repair.models.training.batches import TokenisedSample
-from llm_repair.models.training.log_probs import head_is_linear
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -62,7 +61,6 @@ class GradientNorms:
         self._target = target
         self._loss = loss
         self._half = half
-        self._gathered = head_is_linear(target.model, samples[0])
         self._ghost: GhostNorms | None = None
         self.reason = ""
         """Why the loop is taken; empty for ghost norms."""
@@ -117,7 +115,7 @@ class GradientNorms:
             return nothing
 
     def _by_loop(self, sample: TokenisedSample, *, half: bool) -> float:
-        return looped_norm(self._target, sample, self._loss, gathered=self._gathered, half=half)
+        return looped_norm(self._target, sample, self._loss, half=half)
 
     def _most_samples(self, longest: int) -> int:
         if self._ghost is None:
@@ -128,8 +126,6 @@ class GradientNorms:
     def _require_agreement(self, probes: Sequence[TokenisedSample]) -> None:
         """Raises `RuleMissing` unless both ways agree in fp32; the loop goes first, and its refusals are final."""
         looped = np.array([self._by_loop(probe, half=False) for probe in probes])
-        if not self._gathered:
-            raise RuleMissing("the logits are not one linear layer of the last hidden states")
         if not probes:
             return
         norms, holds = _norms(GhostNorms(self._target, self._loss, half=False).squares(probes))

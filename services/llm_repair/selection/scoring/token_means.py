@@ -43,14 +43,22 @@ def token_means(
     ends = list(itertools.accumulate(lengths))
     batches = [order[end - length : end] for end, length in zip(ends, lengths, strict=True)]
 
-    @torch.no_grad()
-    def means(batch: Sequence[TokenisedSample]) -> FloatArray:
-        logits, layout = log_probs.logits(batch)
-        found = of_tokens(logits, layout.targets).double()
-        sums = found.new_zeros(layout.sequences).index_add_(0, layout.owners, found)
-        return (sums / torch.bincount(layout.owners, minlength=layout.sequences)).cpu().numpy()
+    def of_batch(batch: Sequence[TokenisedSample]) -> FloatArray:
+        made = _means(log_probs, batch, of_tokens)
+        if np.isfinite(made).all():
+            return made
+        # Samples that share a row may share what is not finite; each by itself tells whose it is.
+        return np.concatenate([_means(log_probs, [sample], of_tokens) for sample in batch])
 
     values: FloatArray = np.empty(len(samples))
-    for batch, made in zip(batches, map_batches(samples, batches, means, context, shards), strict=True):
+    for batch, made in zip(batches, map_batches(samples, batches, of_batch, context, shards), strict=True):
         values[batch] = made
     return values
+
+
+@torch.no_grad()
+def _means(log_probs: LogProbs, batch: Sequence[TokenisedSample], of_tokens: OfTokens) -> FloatArray:
+    logits, layout = log_probs.logits(batch)
+    found = of_tokens(logits, layout.targets).double()
+    sums = found.new_zeros(layout.sequences).index_add_(0, layout.owners, found)
+    return (sums / torch.bincount(layout.owners, minlength=layout.sequences)).cpu().numpy()

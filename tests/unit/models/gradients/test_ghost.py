@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from gradient_models import SHAPES, expected_norm, made, samples_of, stir_adapters
+from gradient_models import SHAPES, VOCABULARY, expected_norm, made, samples_of, stir_adapters
 from torch import nn
 from transformers import LlamaForCausalLM
 
@@ -82,6 +82,16 @@ def test_norms_agree_where_the_gram_way_is_taken_and_where_it_is_not(shape: str,
 
     for sample in (short, long):
         np.testing.assert_allclose(norms_of(ghost, [sample]), expected_norm(target, sample, method), rtol=EXACT)
+
+
+@pytest.mark.parametrize("tokens", [33, 40, 57, 58])
+def test_padding_that_fills_registers_does_not_show(tokens: int) -> None:
+    """Rows of 32 and 56 tokens as they are; 39 becomes 40; 57 stays 57, since 64 would be an eighth more."""
+    method = method_of(DaptMethod())
+    target, ghost = prepared("gpt2", method)
+    sample = TokenisedSample("s", (1, 2, 3), (tuple(number % VOCABULARY for number in range(tokens - 3)),))
+
+    np.testing.assert_allclose(norms_of(ghost, [sample]), expected_norm(target, sample, method), rtol=EXACT)
 
 
 @pytest.mark.parametrize("shape", ["gpt2", "pythia", "llama"])

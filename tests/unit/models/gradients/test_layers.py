@@ -9,6 +9,7 @@ from torch import Tensor
 from llm_repair.models.gradients import layers
 from llm_repair.models.gradients.layers import (
     EmbeddingRule,
+    Gram,
     LayerInput,
     MatrixRule,
     NormRule,
@@ -74,6 +75,19 @@ def test_a_padding_row_counts_nothing() -> None:
     assert squares.whole.tolist() == [0.0, 4.0]
 
 
+@pytest.mark.parametrize("tokens", [1, 31, 32, 33, 70])
+def test_strips_count_what_lies_below_the_diagonal_too(tokens: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    inputs, gradients = (torch.randn(3, tokens, width, generator=generator) for width in (6, 11))
+
+    found = gram_squares(gram(inputs), gram(gradients))
+
+    sums = torch.einsum("nti,nto->nio", inputs, gradients).square().sum(dim=(1, 2))
+    apart = (inputs.square().sum(dim=2) * gradients.square().sum(dim=2)).sum(dim=1)
+    torch.testing.assert_close(found.whole, sums, rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(found.apart, apart, rtol=1e-5, atol=1e-4)
+
+
 def test_products_in_parts_are_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts of one row of the weight and of one sample; and of several samples at once."""
     generator = torch.Generator().manual_seed(0)
@@ -95,7 +109,7 @@ def test_the_cheaper_way_is_taken(tokens: int, readers: int, asked: bool) -> Non
     inputs, gradients = torch.ones(1, tokens, width_in), torch.ones(1, tokens, width_out)
     calls: list[int] = []
 
-    def counted() -> Tensor:
+    def counted() -> Gram:
         calls.append(1)
         return gram(inputs)
 
