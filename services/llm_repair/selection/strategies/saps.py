@@ -13,9 +13,9 @@ Constants of the release: all-MiniLM-L6-v2 (d = 384, unit length), PCA to 50 wit
 K = min(10, N), batch 1000, random state 42; quota floor(N p / 10) from each cluster; RQ4 shares 0, 0.25, 0.5, 0.75, 1.
 
 We differ:
-- Lloyd's k-means (faiss, best of 3 starts) in place of mini-batches; the job's seed in place of 42.
-- PCA is exact, by eigenvectors in float64, and needs no random state; it is capped by N and d, where the release fails
-  below 50 samples.
+- Lloyd's k-means (faiss) with split and merge in place of mini-batches; the job's seed in place of 42.
+- PCA is exact, by eigenvectors of the covariance, and needs no random state; it is capped by N and d, where the release
+  fails below 50 samples.
 - PROPORTIONAL quotas by Webster's method are the default, which is how the paper's figure reads. EQUAL is the
   release's quota, but what a small cluster cannot give is taken from the others: the release delivers less than asked.
 - A quota that K does not divide gives the remainder to the first clusters, one each; the release drops it.
