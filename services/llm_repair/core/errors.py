@@ -197,6 +197,18 @@ class LossNotFinite(RepairError):
     code, reason = Code.FAILED_PRECONDITION, "LOSS_NOT_FINITE"
 
 
+class GradientExploded(RepairError):
+    """The gradient was far beyond its clipping norm for too many steps in a row; nothing was published."""
+
+    code, reason = Code.FAILED_PRECONDITION, "GRADIENT_EXPLODED"
+
+
+class OutOfMemory(RepairError):
+    """Memory ran out, with micro-batches halved too; nothing was published."""
+
+    code, reason = Code.RESOURCE_EXHAUSTED, "OUT_OF_MEMORY"
+
+
 class AdapterNotApplied(RepairError):
     """The repaired weights equal the base weights."""
 
