@@ -15,5 +15,8 @@ def test_strategies_carried_out_are_those_the_selection_service_can_rank_by(entr
 
 
 @pytest.mark.parametrize("entry", METHODS, ids=lambda entry: entry.name)
-def test_methods_carried_out_are_those_the_trainer_has(entry: Entry) -> None:
-    assert (entry.config not in methods.NOT_CARRIED_OUT) == entry.carried_out
+def test_every_method_has_an_objective_of_its_name_in_the_trainer(entry: Entry) -> None:
+    objective = methods.objective_of(entry.config())
+
+    assert entry.carried_out
+    assert type(objective).__name__ == entry.config.__name__.replace("Method", "Objective")

@@ -40,12 +40,12 @@ STRATEGIES: Final = (
 )
 METHODS: Final = (
     Entry("dapt", repair.DaptMethod),
-    Entry("dapt_kl", repair.DaptKlMethod, carried_out=False),
+    Entry("dapt_kl", repair.DaptKlMethod),
     Entry("dpo", repair.DpoMethod),
-    Entry("irepair", repair.IrepairMethod, carried_out=False),
-    Entry("irepair_kl", repair.IrepairKlMethod, carried_out=False),
-    Entry("exmate", repair.ExmateMethod, carried_out=False),
-    Entry("kto", repair.KtoMethod, carried_out=False),
+    Entry("irepair", repair.IrepairMethod),
+    Entry("irepair_kl", repair.IrepairKlMethod),
+    Entry("exmate", repair.ExmateMethod),
+    Entry("kto", repair.KtoMethod),
 )
 PROTOCOLS: Final = (
     Entry("strict", evaluation.StrictProtocol),

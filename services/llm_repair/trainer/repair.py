@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,21 +12,21 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from llm_repair.artifacts.datasets import read_rows
+from llm_repair.artifacts.datasets import iterate_rows
 from llm_repair.artifacts.store import ArtifactStore
-from llm_repair.core.errors import StepCancelled
+from llm_repair.core.errors import FieldViolation, InvalidFields, StepCancelled
 from llm_repair.core.execution import Artifact, Json, StepContext, StepOutput
+from llm_repair.core.repair import KL_METHODS
 from llm_repair.core.steps import RepairStep, step_key
 from llm_repair.models.loading import context_tokens, load_causal_lm, load_tokenizer
 from llm_repair.models.training.adapters import TrainableModel, make_trainable
-from llm_repair.models.training.batches import TokenisedSample, hold_out, tokenise
+from llm_repair.models.training.batches import PairText, TokenisedSample, tokenise
 from llm_repair.models.training.checkpoints import Checkpoints
 from llm_repair.models.training.encoding import encoding_of
 from llm_repair.models.training.loop import TrainingResult, TrainingRun
-from llm_repair.models.training.objectives import Objective
 from llm_repair.trainer import lineage
 from llm_repair.trainer.methods import objective_of
-from llm_repair.trainer.samples import selected_texts
+from llm_repair.trainer.samples import SelectedTexts, selected_texts, utility_texts
 from llm_repair.trainer.weights import WeightChange, save_folder, stored_dtype, weight_change, weights_digest
 
 
@@ -33,24 +34,46 @@ def run(step: RepairStep, store: ArtifactStore, context: StepContext) -> StepOut
     """Trains on the selected samples; outputs `model`, `curve` and, with LoRA, `adapter`.
 
     Raises:
-      NotCarriedOut: the method is not built.
-      DatasetInvalid: a selected sample is unknown, lacks a rejected continuation the method needs, or has no token.
-      PoolTooSmall: nothing was selected.
+      InvalidFields: the method has a KL term, and there are no utility texts for it.
+      DatasetInvalid: a selected sample is unknown, lacks a continuation the method needs, or has no token.
+      PoolTooSmall: nothing was selected, or a single utility text.
       PromptTooLong: a prompt leaves no room for a continuation.
-      LossNotFinite: training diverged; nothing is published.
+      ModelInvalid: the model cannot be trained as the method asks.
+      LossNotFinite, GradientExploded: training diverged; nothing is published.
+      OutOfMemory: memory does not suffice, on halved micro-batches too; nothing is published.
       AdapterNotApplied: the repaired weights equal the base.
       StepCancelled: the best model so far is left as a partial.
     """
     torch.set_num_threads(context.threads)
-    objective = objective_of(step.method.objective)
+    if isinstance(step.method.objective, KL_METHODS) and not step.utility_digest:
+        raise InvalidFields([FieldViolation("utility_digest", "is required: the method has a KL term")])
     ids = list(json.loads(store.get_bytes(step.selection_digest))["ids"])
-    texts = selected_texts(read_rows(store, step.pool_digest), ids, objective)
+    rows = iterate_rows(store, step.pool_digest)
+    texts = selected_texts(rows, ids, step.method.objective, validation_share=step.method.validation_share)
     context.progress(0, 0, "models", stage="loading model")
     base = store.materialize(step.model_digest)
     model = load_causal_lm(base, device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    utility = utility_texts(iterate_rows(store, step.utility_digest)) if step.utility_digest else []
+    return _Repair(step, store, context, base).of(model, _tokenised(step, base, model, texts, utility))
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """Everything a run reads, in token ids."""
+
+    training: Sequence[TokenisedSample]
+    held_out: Sequence[TokenisedSample]
+    utility: Sequence[TokenisedSample]
+
+
+def _tokenised(
+    step: RepairStep, base: Path, model: PreTrainedModel, texts: SelectedTexts, utility: Sequence[PairText]
+) -> _Samples:
     longest = min(step.method.max_tokens, context_tokens(model.config))
-    samples = tokenise(texts, encoding_of(load_tokenizer(base)), max_tokens=longest)
-    return _Repair(step, store, context, base).of(model, samples, objective)
+    encoding = encoding_of(load_tokenizer(base))
+    return _Samples(
+        *(tokenise(part, encoding, max_tokens=longest) for part in (texts.training, texts.held_out, utility))
+    )
 
 
 @dataclass(frozen=True)
@@ -63,29 +86,29 @@ class _Repair:
     base: Path
     """Folder of the base model."""
 
-    def of(self, model: PreTrainedModel, samples: Sequence[TokenisedSample], objective: Objective) -> StepOutput:
+    def of(self, model: PreTrainedModel, samples: _Samples) -> StepOutput:
         """Trains, saves and accounts."""
         step = self.step
         target = make_trainable(model, step.method.trained, seed=step.seed)
-        trained_parameters = sum(parameter.numel() for parameter in target.parameters.values())
-        held_out = hold_out([sample.id for sample in samples], share=step.method.validation_share)
         training = TrainingRun(
             target,
-            [sample for sample in samples if sample.id not in held_out],
-            [sample for sample in samples if sample.id in held_out],
-            objective=objective,
+            samples.training,
+            samples.held_out,
+            objective=objective_of(step.method.objective),
             method=step.method,
             seed=step.seed,
             context=self.context,
             checkpoints=Checkpoints(self.store, self.context, step.model_digest, config_digest=step_key(step)),
+            utility=samples.utility,
         )
+        trained_parameters = sum(parameter.numel() for parameter in target.parameters.values())
         try:
             result = training.run()
         except StepCancelled:
             self._leave_partial(training, target)
             raise
         outputs, change = self._save(target, result)
-        account = _account(result, samples, validation_samples=len(held_out))
+        account = _account(result, samples)
         about_weights = {
             "trained_parameters": trained_parameters,
             **dataclasses.asdict(change),
@@ -130,18 +153,21 @@ class _Repair:
         self.context.note("left the best model so far", step=kept)
 
 
-def _account(
-    result: TrainingResult, samples: Sequence[TokenisedSample], *, validation_samples: int
-) -> Mapping[str, Json]:
+def _account(result: TrainingResult, samples: _Samples) -> Mapping[str, Json]:
     history = result.history
     best = history.best
+    everyone = [*samples.training, *samples.held_out]
+    blocks = Counter(point.block for point in history.curve if point.block is not None)
     return {
-        "samples": len(samples) - validation_samples,
-        "validation_samples": validation_samples,
-        "truncated": sum(sample.truncated for sample in samples),
+        "samples": len(samples.training),
+        "validation_samples": len(samples.held_out),
+        "undesirable_samples": sum(not sample.desirable for sample in everyone),
+        "utility_texts": len(samples.utility),
+        "truncated": sum(sample.truncated for sample in everyone),
         "optimizer_steps": len(history.curve),
         "planned_optimizer_steps": result.planned_steps,
         "kept_step": result.kept_step,
+        "steps_by_block": {str(block): steps for block, steps in sorted(blocks.items())},
         "tokens": history.tokens,
         "first_loss": history.curve[0].loss,
         "last_loss": history.curve[-1].loss,

@@ -16,8 +16,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from llm_repair.core.repair import DaptMethod, FullParameters, Precision, Trainable
 from llm_repair.models.training.adapters import make_trainable, transformer_layers
 from llm_repair.models.training.batches import TokenisedSample
-from llm_repair.models.training.log_probs import continuation_log_probs
 from llm_repair.models.training.packing import packed_batch
+from llm_repair.models.training.readout import continuation_log_probs
 
 ROOT = Path(__file__).parents[3]
 COLUMNS = {"bench", "contender", "size", "seconds", "ratio_to_ours", "limit_share", "value_agrees"}

@@ -27,7 +27,6 @@ from llm_repair.core.errors import (
     AdapterNotApplied,
     DatasetInvalid,
     LossNotFinite,
-    NotCarriedOut,
     PoolTooSmall,
     PromptTooLong,
     StepCancelled,
@@ -37,8 +36,6 @@ from llm_repair.core.repair import (
     DaptMethod,
     DpoMethod,
     FullParameters,
-    IrepairMethod,
-    KtoMethod,
     LoraParameters,
     Precision,
     RepairMethod,
@@ -340,12 +337,6 @@ def test_repair_without_effect_is_an_error(run_repair: Run) -> None:
     """In bf16 a step of 1e-12 rounds away."""
     with pytest.raises(AdapterNotApplied):
         run_repair(RepairMethod(DaptMethod(), learning_rate=1e-12, epochs=1), model=llama(torch.bfloat16))
-
-
-@pytest.mark.parametrize("objective", [IrepairMethod(), KtoMethod()])
-def test_methods_not_built_are_refused_with_a_reason(run_repair: Run, objective: IrepairMethod | KtoMethod) -> None:
-    with pytest.raises(NotCarriedOut, match="not carried out: "):
-        run_repair(RepairMethod(objective))
 
 
 def test_cancelled_repair_leaves_the_best_model_so_far(run_repair: Run, tmp_path: Path) -> None:

@@ -30,6 +30,8 @@ class PairText:
     prompt: str
     continuations: tuple[str, ...]
     """The chosen one first, then the rejected one where the method needs it."""
+    desirable: bool = True
+    """False for an unpaired sample whose one continuation is an unwanted one."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class TokenisedSample:
     """Each at least one token."""
     truncated: bool = False
     """Whether a continuation lost its end."""
+    desirable: bool = True
+    """False for an unpaired sample whose one continuation is an unwanted one."""
 
     @property
     def tokens(self) -> int:
@@ -126,7 +130,8 @@ def tokenise(texts: Iterable[PairText], encoding: Encoding, *, max_tokens: int) 
         else:
             room = max_tokens - len(prompt)
             cut = tuple(continuation[:room] for continuation in continuations)
-            samples.append(TokenisedSample(text.id, prompt, cut, truncated=cut != continuations))
+            truncated = cut != continuations
+            samples.append(TokenisedSample(text.id, prompt, cut, truncated=truncated, desirable=text.desirable))
     if empty:
         raise DatasetInvalid(f"{_named(empty)} have no token to learn", ids=",".join(empty[:NAMED_IDS]))
     if too_long:
@@ -143,6 +148,20 @@ def epoch_order(ids: Sequence[str], *, seed: int, epoch: int) -> list[int]:
     """
     keys = [hashlib.sha256(f"order\n{seed}\n{epoch}\n{name}".encode()).digest() for name in ids]
     return sorted(range(len(ids)), key=lambda index: keys[index])
+
+
+def mismatched(samples: Sequence[TokenisedSample], *, max_tokens: int) -> list[TokenisedSample]:
+    """Returns each sample's prompt with the continuations of the next sample, the last with those of the first.
+
+    Continuations lose their end where they do not fit within `max_tokens`, which must exceed every prompt. None for a
+    single sample, which has no other.
+    """
+    if len(samples) < 2:
+        return []
+    return [
+        replace(sample, continuations=tuple(c[: max_tokens - len(sample.prompt)] for c in following.continuations))
+        for sample, following in zip(samples, [*samples[1:], samples[0]], strict=True)
+    ]
 
 
 def hold_out(ids: Sequence[str], *, share: float) -> set[str]:

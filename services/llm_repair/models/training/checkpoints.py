@@ -56,6 +56,8 @@ class CurvePoint:
     tokens_per_s: float
     measures: Mapping[str, float]
     """The method's own, such as the reward margin; means over the batch."""
+    block: int | None = None
+    """The transformer layer that alone was updated, from 0 at the input; None where all trained ones were."""
 
 
 @dataclass(frozen=True)

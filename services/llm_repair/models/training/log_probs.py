@@ -1,24 +1,20 @@
-"""Log-probabilities of continuations under a causal model, with logits only where one is predicted."""
+"""Log-probabilities of samples under a model in training or its reference, in parts that fit in memory."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 from transformers import PreTrainedModel
 
-from llm_repair.models.training.batches import TokenBatch, TokenisedSample, padded_batch
-from llm_repair.models.training.packing import packed_batch
+from llm_repair.models.training.batches import TokenBatch, TokenisedSample
+from llm_repair.models.training.layouts import layout_for
+from llm_repair.models.training.readout import Readout, head_is_linear, summed_log_probs
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # transformers builds its models from untyped attributes.
-
-LAYOUT_TOLERANCE = 1e-3
-"""Largest difference in nats, per sequence, at which a faster form counts as equal to the plain one. Rounding in
-fp32 stays near 1e-5; a layer that ignores the mask or a scaled head is off by far more."""
 
 PART_TOKENS = 4096
 """Tokens read in one forward pass at most; bounds the activations kept for the backward pass."""
@@ -28,8 +24,6 @@ PART_LOGITS = 1 << 26
 
 PROBES = 4
 """Samples on which the faster forms are compared with the plain one."""
-
-Layout = Callable[[Sequence[TokenisedSample]], TokenBatch]
 
 
 class LogProbs:
@@ -48,118 +42,80 @@ class LogProbs:
         self._half = half
         self._vocabulary = int(model.config.vocab_size)
         self._layout = layout_for(model, probes, prompt_in_loss=prompt_in_loss)
-        self._gathered = head_is_linear(model, probes[0])
+        self._readout = Readout(model, gathered=head_is_linear(model, probes[0]))
+        self._most_tokens = PART_TOKENS
+        self._most_logits = PART_LOGITS
+        self._cut = _Cut(0, 0, 0)
 
-    def of(self, samples: Sequence[TokenisedSample]) -> tuple[Tensor, int]:
-        """Returns log p of each continuation, (samples, continuations), and the number of tokens read."""
-        batch = self._layout(samples).to(self._model.device)
-        with self._precision():
-            log_probs = continuation_log_probs(self._model, batch, gathered=self._gathered)
-        return log_probs.view(len(samples), -1), batch.tokens
+    def of(
+        self, samples: Sequence[TokenisedSample], *, weights: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, int]:
+        """Returns log p of each continuation, (samples, continuations), and the number of tokens read.
 
-    def logits(self, samples: Sequence[TokenisedSample]) -> tuple[Tensor, TokenBatch]:
+        weights: used in the place of the parameters of these names, if given.
+        """
+        logits, batch = self.logits(samples, weights=weights)
+        return summed_log_probs(logits, batch).view(len(samples), -1), batch.tokens
+
+    def logits(
+        self, samples: Sequence[TokenisedSample], *, weights: Mapping[str, Tensor] | None = None
+    ) -> tuple[Tensor, TokenBatch]:
         """Returns the logits behind every counted token, (predictions, vocab), fp32, and the batch that names them.
 
         The predictions of a sequence stand in the order of its tokens, those of different sequences in any order.
         """
         batch = self._layout(samples).to(self._model.device)
-        with self._precision():
-            return predicting_logits(self._model, batch, gathered=self._gathered), batch
+        with torch.autocast(self._model.device.type, dtype=torch.bfloat16, enabled=self._half):
+            logits = self._readout(batch) if weights is None else self._readout.under(weights, batch)
+        return logits, batch
 
-    def parts(self, samples: Sequence[TokenisedSample]) -> Iterator[Sequence[TokenisedSample]]:
-        """Cuts samples into runs that fit in memory, in their order; a function of the samples alone."""
-        start, tokens, logits = 0, 0, 0
-        for end, sample in enumerate(samples):
-            tokens += sample.tokens
-            logits += self.learnt_tokens(sample) * self._vocabulary
-            if end > start and (tokens > PART_TOKENS or logits > PART_LOGITS):
-                yield samples[start:end]
-                start, tokens, logits = end, sample.tokens, self.learnt_tokens(sample) * self._vocabulary
-        yield samples[start:]
+    def parts(self, samples: Sequence[TokenisedSample], *, copies: int = 1) -> Iterator[Sequence[TokenisedSample]]:
+        """Cuts samples into runs that fit in memory, in their order; a function of the samples and earlier halvings.
+
+        copies: how many times the logits of a part are held, compared with the summing of log-probabilities.
+        """
+        start = 0
+        while start < len(samples):
+            self._cut = self._first_part(samples[start:], copies)
+            yield samples[start : start + self._cut.samples]
+            start += self._cut.samples
+
+    def halve(self) -> bool:
+        """Makes the parts to come half as large as the one cut last; returns False if that was a single sample."""
+        if self._cut.samples < 2:
+            return False
+        self._most_tokens, self._most_logits = self._cut.tokens // 2, self._cut.logits // 2
+        return True
 
     def learnt_tokens(self, sample: TokenisedSample) -> int:
         """Returns how many tokens of a sample are predicted, over all its continuations."""
+        return sum(self._learnt(sample))
+
+    def lengths(self, samples: Sequence[TokenisedSample]) -> Tensor:
+        """Returns how many tokens of each continuation are predicted, (samples, continuations)."""
+        return torch.tensor([self._learnt(sample) for sample in samples], device=self._model.device)
+
+    def _learnt(self, sample: TokenisedSample) -> list[int]:
         prompt = len(sample.prompt) - 1 if self._prompt_in_loss else 0
-        return sum(prompt + len(continuation) for continuation in sample.continuations)
+        return [prompt + len(continuation) for continuation in sample.continuations]
 
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(self._model.device.type, dtype=torch.bfloat16, enabled=self._half)
-
-
-def continuation_log_probs(model: PreTrainedModel, batch: TokenBatch, *, gathered: bool = True) -> Tensor:
-    """Returns log p of each sequence of the batch, summed over its counted tokens: (sequences,), fp32, nats."""
-    logits = predicting_logits(model, batch, gathered=gathered)
-    scores = -functional.cross_entropy(logits, batch.targets, reduction="none")
-    return scores.new_zeros(batch.sequences).index_add(0, batch.owners, scores)
-
-
-def predicting_logits(model: PreTrainedModel, batch: TokenBatch, *, gathered: bool = True) -> Tensor:
-    """Returns the logits at the positions that predict the batch's targets: (predictions, vocab), fp32.
-
-    gathered: runs the output head at predicting positions only, which keeps logits at (predictions, vocab) and
-    not (rows, columns, vocab); right for models whose head is one linear layer (see `head_is_linear`).
-    """
-    inputs = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask, "use_cache": False}
-    if _takes_positions(model):
-        inputs["position_ids"] = batch.position_ids
-    if gathered:
-        hidden = model.base_model(**inputs).last_hidden_state
-        logits = _output_head(model)(hidden.flatten(0, 1)[batch.sources])
-    else:
-        logits = model(**inputs).logits.flatten(0, 1)[batch.sources]
-    return logits.float()
+    def _first_part(self, samples: Sequence[TokenisedSample], copies: int) -> _Cut:
+        """Returns how much of the samples fits in memory, at least one of them."""
+        part = _Cut(0, 0, 0)
+        for sample in samples:
+            logits = self.learnt_tokens(sample) * self._vocabulary * copies
+            longer = _Cut(part.samples + 1, part.tokens + sample.tokens, part.logits + logits)
+            if part.samples and (longer.tokens > self._most_tokens or longer.logits > self._most_logits):
+                break
+            part = longer
+        return part
 
 
-def head_is_linear(model: PreTrainedModel, sample: TokenisedSample) -> bool:
-    """Says whether logits are one linear layer of the last hidden states, by comparing both on one sample.
+@dataclass(frozen=True)
+class _Cut:
+    """The size of a part."""
 
-    Some architectures scale or cap their logits after the head; those must go the plain way.
-    """
-    head = model.get_output_embeddings()
-    if not isinstance(head, nn.Linear) or model.base_model is model:
-        return False
-    batch = padded_batch([sample]).to(model.device)
-    with torch.no_grad():
-        plain = continuation_log_probs(model, batch, gathered=False)
-        quick = continuation_log_probs(model, batch, gathered=True)
-    return bool((plain - quick).abs().max() <= LAYOUT_TOLERANCE)
-
-
-def layout_for(model: PreTrainedModel, samples: Sequence[TokenisedSample], *, prompt_in_loss: bool) -> Layout:
-    """Returns the packed layout where the model gives the same log-probabilities under it, else the padded one.
-
-    samples: a few, to compare on. Models with linear attention or a local window see other tokens than the mask of
-    a packed row allows.
-    """
-
-    def packed(chosen: Sequence[TokenisedSample]) -> TokenBatch:
-        return packed_batch(chosen, prompt_in_loss=prompt_in_loss)
-
-    def padded(chosen: Sequence[TokenisedSample]) -> TokenBatch:
-        return padded_batch(chosen, prompt_in_loss=prompt_in_loss)
-
-    if not (_takes_positions(model) and _attends_everywhere(model)):
-        return padded
-    with torch.no_grad():
-        expected = continuation_log_probs(model, padded(samples).to(model.device), gathered=False)
-        found = continuation_log_probs(model, packed(samples).to(model.device), gathered=False)
-    return packed if bool((expected - found).abs().max() <= LAYOUT_TOLERANCE) else padded
-
-
-def _attends_everywhere(model: PreTrainedModel) -> bool:
-    """Says whether no layer has a local window, which few short samples would not show."""
-    config = model.config
-    kinds = getattr(config, "layer_types", None) or ["full_attention"]
-    window = getattr(config, "sliding_window", None) if getattr(config, "use_sliding_window", True) else None
-    return all(kind == "full_attention" for kind in kinds) and not window
-
-
-def _takes_positions(model: PreTrainedModel) -> bool:
-    """Says whether positions can be given; models with ALiBi derive them from the mask and cannot be packed."""
-    return "position_ids" in inspect.signature(model.base_model.forward).parameters
-
-
-def _output_head(model: PreTrainedModel) -> nn.Linear:
-    head = model.get_output_embeddings()
-    assert isinstance(head, nn.Linear)
-    return head
+    samples: int
+    tokens: int
+    logits: int
+    """As held in memory, copies counted."""

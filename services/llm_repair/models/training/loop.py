@@ -8,22 +8,19 @@ within rounding.
 
 from __future__ import annotations
 
-import hashlib
-import math
 import time
 from collections import defaultdict
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from llm_repair.core.errors import LossNotFinite
 from llm_repair.core.execution import StepContext
-from llm_repair.core.repair import Optimizer, Precision, RepairMethod
+from llm_repair.core.repair import Optimizer, RepairMethod
 from llm_repair.models.training.adapters import TrainableModel
 from llm_repair.models.training.batches import TokenisedSample, epoch_order
 from llm_repair.models.training.checkpoints import (
@@ -35,9 +32,11 @@ from llm_repair.models.training.checkpoints import (
     optimizer_tensors,
     restore_optimizer,
 )
-from llm_repair.models.training.log_probs import LogProbs
+from llm_repair.models.training.faults import out_of_memory_named, require_finite, require_no_explosion
+from llm_repair.models.training.learner import BatchLoss, Learner
 from llm_repair.models.training.objectives import Objective
 from llm_repair.models.training.schedule import Schedule, plan
+from llm_repair.models.training.utility import UtilityTexts
 
 # pyright: reportUnknownMemberType=false
 # torch annotates some of its functions in part only.
@@ -72,15 +71,6 @@ class EpochObserver(Protocol):
         ...
 
 
-@dataclass
-class _Pass:
-    """Sums over the micro-batches of one pass through some samples."""
-
-    loss: float = 0.0
-    tokens: int = 0
-    measures: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-
-
 class TrainingRun:
     """One repair in progress; holds the state between optimizer steps."""
 
@@ -96,29 +86,38 @@ class TrainingRun:
         context: StepContext,
         checkpoints: Checkpoints,
         observer: EpochObserver | None = None,
+        utility: Sequence[TokenisedSample] = (),
     ) -> None:
-        """Prepares a run; samples of any order, held_out for the validation loss, may be empty."""
+        """Prepares a run; samples of any order, held_out for the validation loss, may be empty.
+
+        utility: texts, for objectives with a KL term only.
+
+        Raises:
+          PoolTooSmall: too few utility texts for an objective with a KL term.
+          DatasetInvalid: a sample has no token to learn.
+          ModelInvalid: the architecture cannot be trained as the method asks.
+        """
         self._target = target
         self._samples = sorted(samples, key=lambda sample: sample.id)
         self._held_out = sorted(held_out, key=lambda sample: sample.id)
-        self._objective = objective
         self._method = method
-        self._seed = seed
         self._context = context
         self._checkpoints = checkpoints
         self._observer = observer
         self._schedule: Schedule = plan(method, len(self._samples))
         # The latest is kept: to hash every id at every step would outgrow the training itself on a large pool.
         self._order = lru_cache(maxsize=1)(partial(epoch_order, [sample.id for sample in self._samples], seed=seed))
+        self._learner = Learner(
+            target,
+            [*self._samples, *self._held_out],
+            objective=objective,
+            method=method,
+            seed=seed,
+            context=context,
+            utility=_utility(utility, objective, method, seed),
+        )
         self._parameters = target.parameters
         self._optimizer = _optimizer(method, list(self._parameters.values()))
-        self._log_probs = LogProbs(
-            target.model,
-            [*self._samples, *self._held_out],
-            prompt_in_loss=method.prompt_in_loss and objective.continuations == 1,
-            half=method.precision is Precision.BFLOAT16,
-        )
-        self._reference: dict[str, Tensor] = {}
         self._best: dict[str, Tensor] = {}
         self._history = History()
         self._step = 0
@@ -134,12 +133,16 @@ class TrainingRun:
 
         Raises:
           LossNotFinite: a loss or gradient became NaN or infinite; carries the step.
+          GradientExploded: gradients were too large for too many steps in a row; carries the step.
+          OutOfMemory: memory ran out, on halved micro-batches too; carries the step.
           StepCancelled: the context says so; `keep_best` can still be called.
         """
         with _deterministic():
-            self._start()
+            with out_of_memory_named(0):
+                self._start()
             while self._step < self._schedule.steps and not self._out_of_patience():
-                self._take_step(self._step + 1)
+                with out_of_memory_named(self._step + 1):
+                    self._take_step(self._step + 1)
         return self.keep_best()
 
     def keep_best(self) -> TrainingResult:
@@ -159,7 +162,7 @@ class TrainingRun:
         everyone = [*self._samples, *self._held_out]
         if state is None:
             with self._timed("reference"):
-                rows = self._reference_pass(everyone)
+                rows = self._learner.measure_reference(everyone)
         else:
             rows = state.reference
             self._target.load(state.weights)
@@ -169,42 +172,16 @@ class TrainingRun:
             self._step = state.step
             if self._observer:
                 self._observer.restore(state.observed)
-        self._reference = {sample.id: row for sample, row in zip(everyone, rows, strict=True)}
+        self._learner.remember(everyone, rows)
         self._report()
-
-    def _reference_pass(self, samples: Sequence[TokenisedSample]) -> Tensor:
-        """Returns the log-probabilities before training, (samples, continuations), zeros if not needed."""
-        rows = torch.zeros(len(samples), self._objective.continuations)
-        if not self._objective.needs_reference:
-            return rows
-        done = 0
-        with torch.no_grad():
-            for part in self._log_probs.parts(samples):
-                self._context.raise_if_cancelled()
-                log_probs, tokens = self._log_probs.of(part)
-                rows[done : done + len(part)] = log_probs.cpu()
-                done += len(part)
-                self._context.count(tokens=tokens)
-                self._context.progress(done, len(samples), "samples", stage="reference")
-        return rows
 
     def _take_step(self, step: int) -> None:
         with self._timed("training"):
             started = time.perf_counter()
-            batch = self._batch(step)
-            rate = self._schedule.rate(step)
-            for group in self._optimizer.param_groups:
-                group["lr"] = rate
-            self._optimizer.zero_grad(set_to_none=True)
-            sums = self._pass_over(batch, step, learn=True)
-            norm = float(nn.utils.clip_grad_norm_(self._parameters.values(), self._method.clip_norm))
-            _require_finite(norm, step, "gradient")
-            self._optimizer.step()
-            self._step = step
-            self._history.tokens += sums.tokens
-            pace = sums.tokens / (time.perf_counter() - started)
-            measures = {name: value / len(batch) for name, value in sorted(sums.measures.items())}
-            self._history.curve.append(CurvePoint(step, sums.loss, rate, norm, sums.tokens, pace, measures))
+            found = self._learner.learn(self._batch(step), step)
+            norm = self._update(step)
+            pace = found.tokens / (time.perf_counter() - started)
+            self._record(step, found, norm, pace)
         if self._held_out and self._schedule.validates_after(step):
             self._validate(step)
         if self._observer and self._schedule.ends_epoch(step):
@@ -219,50 +196,36 @@ class TrainingRun:
         order, size = self._order(epoch=epoch), self._method.batch_samples
         return [self._samples[index] for index in order[number * size : (number + 1) * size]]
 
-    def _pass_over(self, samples: Sequence[TokenisedSample], step: int, *, learn: bool) -> _Pass:
-        """Sums the loss over micro-batches that fit in memory; `learn` also accumulates the gradient."""
-        sums = _Pass()
-        weight = self._weight(samples)
-        for number, part in enumerate(self._log_probs.parts(samples)):
-            self._context.raise_if_cancelled()
-            with self._dropout(step, number, learn):
-                log_probs, tokens = self._log_probs.of(part)
-            reference = torch.stack([self._reference[sample.id] for sample in part]).to(log_probs.device)
-            terms = self._objective.terms(log_probs, reference)
-            loss = terms.losses.sum() / weight
-            _require_finite(loss.item(), step, "loss")
-            if learn:
-                loss.backward()
-            sums.loss += loss.item()
-            sums.tokens += tokens
-            for name, value in terms.measures.items():
-                sums.measures[name] += float(value.sum())
-            self._context.count(tokens=tokens)
-        return sums
+    def _update(self, step: int) -> float:
+        """Takes the optimizer step along the gradient there is; returns its norm before clipping."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._schedule.rate(step)
+        norm = float(nn.utils.clip_grad_norm_(self._parameters.values(), self._method.clip_norm))
+        require_finite(norm, step, "gradient")
+        before = [point.gradient_norm for point in self._history.curve[-self._method.explosion_steps :]]
+        require_no_explosion([*before, norm], self._method, step)
+        self._optimizer.step()
+        self._step = step
+        return norm
 
-    def _weight(self, samples: Sequence[TokenisedSample]) -> int:
-        if not self._objective.averages_over_tokens:
-            return len(samples)
-        return sum(self._log_probs.learnt_tokens(sample) for sample in samples)
-
-    @contextmanager
-    def _dropout(self, step: int, part: int, learn: bool) -> Generator[None]:
-        """Switches the adapters' own dropout on, its noise a function of (seed, step, part); off everywhere else."""
-        dropouts = self._target.adapter_dropouts if learn else []
-        if not dropouts:
-            yield
-            return
-        with torch.random.fork_rng():
-            torch.manual_seed(_noise_seed(self._seed, step, part))
-            for module in dropouts:
-                module.train()
-            yield
-            for module in dropouts:
-                module.eval()
+    def _record(self, step: int, found: BatchLoss, norm: float, pace: float) -> None:
+        self._history.tokens += found.tokens
+        self._history.curve.append(
+            CurvePoint(
+                step=step,
+                loss=found.loss,
+                learning_rate=self._schedule.rate(step),
+                gradient_norm=norm,
+                tokens=found.tokens,
+                tokens_per_s=pace,
+                measures=dict(sorted(found.measures.items())),
+                block=found.block,
+            )
+        )
 
     def _validate(self, step: int) -> None:
-        with self._timed("validation"), torch.no_grad():
-            loss = self._pass_over(self._held_out, step, learn=False).loss
+        with self._timed("validation"):
+            loss = self._learner.validate(self._held_out, step)
         self._history.validations.append(ValidationPoint(step, loss))
         best = self._history.best
         if best and best.step == step:
@@ -279,7 +242,7 @@ class TrainingRun:
                 weights=_snapshot(self._parameters),
                 optimizer=optimizer_tensors(self._optimizer, self._parameters),
                 best=self._best,
-                reference=torch.stack([self._reference[sample.id] for sample in everyone]),
+                reference=torch.stack([self._learner.reference[sample.id] for sample in everyone]),
                 observed=self._observer.gathered if self._observer else {},
                 history=self._history,
             )
@@ -300,6 +263,14 @@ class TrainingRun:
                 self._context.count(accelerator_s=seconds)
 
 
+def _utility(
+    texts: Sequence[TokenisedSample], objective: Objective, method: RepairMethod, seed: int
+) -> UtilityTexts | None:
+    if objective.needs.kl_weight == 0:
+        return None
+    return UtilityTexts(texts, held_out_share=method.validation_share, batch=method.batch_samples, seed=seed)
+
+
 def _optimizer(method: RepairMethod, parameters: Sequence[nn.Parameter]) -> torch.optim.Optimizer:
     """Returns the optimizer; AdamW in its fused form, which reads and writes each weight once."""
     match method.optimizer:
@@ -309,18 +280,8 @@ def _optimizer(method: RepairMethod, parameters: Sequence[nn.Parameter]) -> torc
             return torch.optim.RMSprop(parameters, lr=method.peak_rate, weight_decay=method.weight_decay)
 
 
-def _noise_seed(seed: int, step: int, part: int) -> int:
-    """Returns 63 bits that depend on all three and on nothing else."""
-    return int.from_bytes(hashlib.sha256(f"dropout\n{seed}\n{step}\n{part}".encode()).digest()[:8], "big") >> 1
-
-
 def _snapshot(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in parameters.items()}
-
-
-def _require_finite(value: float, step: int, what: str) -> None:
-    if not math.isfinite(value):
-        raise LossNotFinite(f"the {what} is not finite at optimizer step {step}; nothing was published", step=step)
 
 
 @contextmanager

@@ -15,20 +15,35 @@ from llm_repair.core.repair import RepairMethod
 class Schedule:
     """How many optimizer steps there are, and what happens at each; steps count from 1."""
 
-    steps_per_epoch: int
-    steps: int
+    samples: int
+    """Of an epoch."""
+    batch_samples: int
+    epochs: int
     warmup_steps: int
+    """May be more than there are steps: then the peak rate is never reached."""
     peak_rate: float
     final_rate_share: float
     validations: int
+    validate_every_samples: int | None
+    """Replaces `validations` if given."""
     checkpoint_every: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of an epoch; the last batch may be smaller."""
+        return math.ceil(self.samples / self.batch_samples)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the run."""
+        return self.steps_per_epoch * self.epochs
 
     def rate(self, step: int) -> float:
         """Returns the learning rate of a step.
 
         It rises linearly to the peak at the last warm-up step and falls linearly to `final_rate_share` of the
-        peak at the last step. A share of the steps and not a number, so that a small budget leaves warm-up too
-        (paper.md §8.16).
+        peak at the last step. Warm-up is a share of the steps unless a number was asked for, so that a small budget
+        leaves it too (paper.md §8.16).
         """
         if step <= self.warmup_steps:
             return self.peak_rate * step / self.warmup_steps
@@ -36,8 +51,19 @@ class Schedule:
         return self.peak_rate * (1 - (1 - self.final_rate_share) * fall)
 
     def validates_after(self, step: int) -> bool:
-        """Says whether the validation loss is measured after a step: evenly spread, the end included."""
-        return step in {math.ceil(self.steps * k / self.validations) for k in range(1, self.validations + 1)}
+        """Says whether the validation loss is measured after a step.
+
+        After every so many training samples, or so many times evenly spread; and always at the end, so that no last
+        interval goes unseen (paper.md §8.17).
+        """
+        if every := self.validate_every_samples:
+            return step == self.steps or self._seen(step) // every > self._seen(step - 1) // every
+        return step * self.validations // self.steps > (step - 1) * self.validations // self.steps
+
+    def _seen(self, step: int) -> int:
+        """Returns how many training samples the steps up to this one have taken, repeats counted."""
+        epoch, number = divmod(step, self.steps_per_epoch)
+        return epoch * self.samples + min(number * self.batch_samples, self.samples)
 
     def checkpoints_after(self, step: int) -> bool:
         """Says whether a checkpoint follows a step; none at the end, where the result itself follows."""
@@ -53,15 +79,16 @@ class Schedule:
 
 
 def plan(method: RepairMethod, samples: int) -> Schedule:
-    """Lays out a run over so many training samples; the last batch of an epoch may be smaller."""
-    steps_per_epoch = math.ceil(samples / method.batch_samples)
-    steps = steps_per_epoch * method.epochs
+    """Lays out a run over so many training samples, at least 1; the last batch of an epoch may be smaller."""
+    steps = math.ceil(samples / method.batch_samples) * method.epochs
     return Schedule(
-        steps_per_epoch=steps_per_epoch,
-        steps=steps,
-        warmup_steps=math.ceil(method.warmup_share * steps),
+        samples=samples,
+        batch_samples=method.batch_samples,
+        epochs=method.epochs,
+        warmup_steps=math.ceil(method.warmup_share * steps) if method.warmup_steps is None else method.warmup_steps,
         peak_rate=method.peak_rate,
         final_rate_share=method.final_rate_share,
         validations=method.validations,
+        validate_every_samples=method.validate_every_samples,
         checkpoint_every=method.checkpoint_every_steps,
     )

@@ -5,9 +5,6 @@ DAPT's is in `models/training`: the selection service trains by it too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from llm_repair.core.errors import NotCarriedOut
 from llm_repair.core.repair import (
     DaptKlMethod,
     DaptMethod,
@@ -20,29 +17,28 @@ from llm_repair.core.repair import (
 )
 from llm_repair.models.training.dapt import DaptObjective
 from llm_repair.models.training.objectives import Objective
+from llm_repair.trainer.methods.dapt_kl import DaptKlObjective
 from llm_repair.trainer.methods.dpo import DpoObjective
-
-NOT_CARRIED_OUT: Mapping[type[Method], tuple[str, str]] = {
-    DaptKlMethod: ("DAPT_KL", "there is no source of utility text for its KL term yet"),
-    IrepairMethod: ("IREPAIR", "the choice of one block per step is not built yet"),
-    IrepairKlMethod: ("IREPAIR_KL", "the choice of one block per step and the utility text are not built yet"),
-    ExmateMethod: ("EXMATE", "its objective is not built yet"),
-    KtoMethod: ("KTO", "its objective needs unpaired labels, which pools do not carry yet"),
-}
-"""Methods of the contract that this version refuses: name and reason."""
+from llm_repair.trainer.methods.exmate import ExmateObjective
+from llm_repair.trainer.methods.irepair import IrepairObjective
+from llm_repair.trainer.methods.irepair_kl import IrepairKlObjective
+from llm_repair.trainer.methods.kto import KtoObjective
 
 
 def objective_of(method: Method) -> Objective:
-    """Returns what a method minimises.
-
-    Raises:
-      NotCarriedOut: the method is in the contract but not built.
-    """
+    """Returns what a method minimises."""
     match method:
         case DaptMethod():
-            return DaptObjective()
+            return DaptObjective(reweighting_temperature=method.reweighting_temperature)
+        case DaptKlMethod():
+            return DaptKlObjective(method)
         case DpoMethod():
             return DpoObjective(method)
-        case _:
-            name, reason = NOT_CARRIED_OUT[type(method)]
-            raise NotCarriedOut(f"the repair method {name} is not carried out: {reason}", method=name)
+        case IrepairMethod():
+            return IrepairObjective(method)
+        case IrepairKlMethod():
+            return IrepairKlObjective(method)
+        case ExmateMethod():
+            return ExmateObjective(method)
+        case KtoMethod():
+            return KtoObjective(method)

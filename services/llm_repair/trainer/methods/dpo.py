@@ -7,10 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from llm_repair.core.repair import DpoMethod
-from llm_repair.models.training.objectives import Terms, dpo_loss
+from llm_repair.models.training.objectives import Needs, Scored, Terms, dpo_loss
 
 
 @dataclass(frozen=True)
@@ -18,21 +16,18 @@ class DpoObjective:
     """The objective of DPO."""
 
     parameters: DpoMethod
-    continuations: int = 2
-    needs_reference: bool = True
-    averages_over_tokens: bool = False
 
-    def terms(self, log_probs: Tensor, reference: Tensor) -> Terms:
+    @property
+    def needs(self) -> Needs:
+        """Pairs, and the reference; the prompts would cancel."""
+        return Needs(continuations=2, reference=True, averages_over_tokens=False)
+
+    def terms(self, scored: Scored) -> Terms:
         """Returns the loss of each pair, its reward margin and whether it is ranked right (0.5 for a tie)."""
-        chosen, rejected = log_probs.unbind(dim=1)
-        ref_chosen, ref_rejected = reference.unbind(dim=1)
         dpo = dpo_loss(
-            chosen,
-            rejected,
-            ref_chosen,
-            ref_rejected,
+            *scored.log_probs.unbind(dim=1),
+            *scored.reference.unbind(dim=1),
             beta=self.parameters.beta,
             label_smoothing=self.parameters.label_smoothing,
         )
-        margins = dpo.chosen_rewards - dpo.rejected_rewards
-        return Terms(dpo.losses, {"reward_margin": margins, "reward_accuracy": (margins.sign() + 1) / 2})
+        return Terms(dpo.losses, dpo.measures)

@@ -23,9 +23,11 @@ from transformers import (
 )
 
 from llm_repair.models.training.batches import TokenisedSample, padded_batch, plain_labels
-from llm_repair.models.training.log_probs import LogProbs, continuation_log_probs, head_is_linear, layout_for
+from llm_repair.models.training.layouts import layout_for
+from llm_repair.models.training.log_probs import LogProbs
 from llm_repair.models.training.objectives import sequence_log_probs
 from llm_repair.models.training.packing import packed_batch
+from llm_repair.models.training.readout import continuation_log_probs, head_is_linear
 
 VOCABULARY = 40
 IDS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0}

@@ -1,0 +1,65 @@
+"""What ends a training run: numbers that are none, gradients that explode, memory that does not suffice."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+
+import torch
+
+from llm_repair.core.errors import GradientExploded, LossNotFinite, OutOfMemory
+from llm_repair.core.repair import RepairMethod
+
+
+def require_finite(value: float, step: int, what: str) -> None:
+    """Refuses NaN and infinity.
+
+    Raises:
+      LossNotFinite: carries the optimizer step.
+    """
+    if not math.isfinite(value):
+        raise LossNotFinite(f"the {what} is not finite at optimizer step {step}; nothing was published", step=step)
+
+
+def require_no_explosion(norms: Sequence[float], method: RepairMethod, step: int) -> None:
+    """Refuses gradients that have been too large for too many steps in a row.
+
+    norms: of the gradients before clipping, the newest last; at least `explosion_steps` of them where there have been
+    so many steps.
+
+    Raises:
+      GradientExploded: carries the optimizer step.
+    """
+    bound = method.explosion_ratio * method.clip_norm
+    newest = norms[-method.explosion_steps :]
+    if len(newest) == method.explosion_steps and min(newest) > bound:
+        message = (
+            f"the gradient norm was above {bound:g} at {method.explosion_steps} optimizer steps in a row, up to step "
+            f"{step}; nothing was published"
+        )
+        raise GradientExploded(message, step=step, steps=method.explosion_steps, bound=f"{bound:g}")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Says whether an error means that memory ran out: torch has no class of its own for that on the CPU."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+@contextmanager
+def out_of_memory_named(step: int) -> Generator[None]:
+    """Turns an allocator's error into one with a reason.
+
+    step: the optimizer step being taken; 0 before the first.
+
+    Raises:
+      OutOfMemory: carries the optimizer step.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(f"memory ran out at optimizer step {step}; nothing was published", step=step) from error

@@ -1,0 +1,317 @@
+"""What one device does at an optimizer step: a batch of samples becomes a loss and its gradient.
+
+A batch is cut into parts that fit in memory, and the gradients of the parts add up to that of the batch. So whatever
+an objective needs of the whole batch, its number of learnt tokens, its weights, its baseline, its most sensitive
+block, is found before the first part is learnt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from llm_repair.core.execution import StepContext
+from llm_repair.core.repair import Precision, RepairMethod
+from llm_repair.models.training.adapters import TrainableModel
+from llm_repair.models.training.batches import TokenisedSample, mismatched
+from llm_repair.models.training.faults import is_out_of_memory, require_finite
+from llm_repair.models.training.log_probs import LogProbs
+from llm_repair.models.training.objectives import Objective, Preview, Scored, kl_divergence
+from llm_repair.models.training.recomputation import recompute_activations
+from llm_repair.models.training.reference import ReferenceModel
+from llm_repair.models.training.sensitivity import Blocks, most_sensitive
+from llm_repair.models.training.utility import UtilityTexts
+
+# pyright: reportUnknownMemberType=false
+# torch annotates some of its functions in part only.
+
+KL_COPIES = 2
+"""How many times the logits of a part are held for a divergence, compared with a log-probability: two models have
+them."""
+
+T = TypeVar("T")
+
+
+@dataclass
+class BatchLoss:
+    """The loss of a batch, summed over its parts."""
+
+    loss: float = 0.0
+    tokens: int = 0
+    """Tokens of the samples, read by the model in training once."""
+    measures: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """The objective's own; means over the batch."""
+    block: int | None = None
+    """The block that alone has a gradient; None where all trained parameters have."""
+
+
+class Learner:
+    """Finds losses and gradients; takes no step and knows nothing of what was before."""
+
+    def __init__(
+        self,
+        target: TrainableModel,
+        samples: Sequence[TokenisedSample],
+        *,
+        objective: Objective,
+        method: RepairMethod,
+        seed: int,
+        context: StepContext,
+        utility: UtilityTexts | None = None,
+    ) -> None:
+        """Prepares for the samples of a run, before its first step; needs utility texts if the objective does."""
+        needs = objective.needs
+        assert needs.kl_weight == 0 or utility is not None
+        self._target = target
+        self._objective = objective
+        self._needs = needs
+        self._seed = seed
+        self._context = context
+        self._utility = utility
+        self._longest = max(_tokens_at_once(sample) for sample in samples)
+        if method.gradient_checkpointing:
+            recompute_activations(target.model)
+        self._blocks = Blocks(target) if needs.one_block else None
+        self._log_probs = LogProbs(
+            target.model,
+            samples,
+            prompt_in_loss=method.prompt_in_loss and needs.may_learn_prompt,
+            half=method.precision is Precision.BFLOAT16,
+        )
+        live = needs.kl_weight > 0 or (needs.preview is not None and needs.preview.mismatched)
+        self._reference = ReferenceModel(target, self._log_probs) if live else None
+        self._halved = False
+        self.reference: Mapping[str, Tensor] = {}
+        """Log-probabilities before training, (continuations,) by sample id; filled in by `remember`."""
+
+    def measure_reference(self, samples: Sequence[TokenisedSample]) -> Tensor:
+        """Returns the log-probabilities of samples at the present weights, (samples, continuations).
+
+        Zeros, at no cost, where the objective needs none.
+        """
+        views = self._views(samples)
+        if not self._needs.reference:
+            return torch.zeros(len(views), self._needs.continuations)
+        return self._within_memory(lambda: self._measure_reference(views), 0)
+
+    def remember(self, samples: Sequence[TokenisedSample], rows: Tensor) -> None:
+        """Takes what `measure_reference` returned for these samples as the reference from now on."""
+        self.reference = {sample.id: row for sample, row in zip(samples, rows, strict=True)}
+
+    def learn(self, batch: Sequence[TokenisedSample], step: int) -> BatchLoss:
+        """Leaves the gradient of the batch's loss in the trained parameters, and nothing of an earlier one.
+
+        Raises:
+          LossNotFinite: a part of the loss became NaN or infinite; carries the step.
+        """
+        return self._within_memory(lambda: self._learn(batch, step), step)
+
+    def validate(self, samples: Sequence[TokenisedSample], step: int) -> float:
+        """Returns the loss of samples that are held out, with the divergence on the utility texts that are.
+
+        Raises:
+          LossNotFinite: as `learn`.
+        """
+        with torch.no_grad():
+            return self._within_memory(lambda: self._pass_over(samples, self._held_out_texts(), step).loss, step)
+
+    def _learn(self, batch: Sequence[TokenisedSample], step: int) -> BatchLoss:
+        self._drop_gradients()
+        texts = self._utility.of_step(step, len(batch)) if self._utility else []
+        if self._blocks is None:
+            return self._pass_over(batch, texts, step)
+        block = self._most_sensitive(self._blocks, batch, step)
+        with self._blocks.only(block):
+            return replace(self._pass_over(batch, texts, step), block=block)
+
+    def _pass_over(self, samples: Sequence[TokenisedSample], texts: Sequence[TokenisedSample], step: int) -> BatchLoss:
+        """Sums the loss over parts that fit in memory; where gradients are on, each part leaves its own."""
+        views = self._views(samples)
+        found = BatchLoss()
+        weight = self._weight(views)
+        batchwide = self._previewed(views)
+        start = 0
+        for number, part in enumerate(self._log_probs.parts(views)):
+            known = None if batchwide is None else batchwide[start : start + len(part)]
+            self._add_part(found, part, known, weight, (step, number))
+            start += len(part)
+        for name in found.measures:
+            found.measures[name] /= len(views)
+        if texts:
+            self._add_divergence(found, texts, step)
+        return found
+
+    def _add_part(
+        self,
+        found: BatchLoss,
+        part: Sequence[TokenisedSample],
+        batchwide: Tensor | None,
+        weight: int,
+        place: tuple[int, int],
+    ) -> None:
+        self._context.raise_if_cancelled()
+        with self._dropout(*place):
+            log_probs, tokens = self._log_probs.of(part)
+            terms = self._objective.terms(self._scored(part, log_probs, self._reference_of(part), batchwide))
+            loss = terms.losses.sum() / weight
+            value = loss.item()
+            require_finite(value, place[0], "loss")
+            _backward(loss)
+        found.loss += value
+        found.tokens += tokens
+        for name, measure in terms.measures.items():
+            found.measures[name] += float(measure.sum())
+        self._context.count(tokens=tokens)
+
+    def _add_divergence(self, found: BatchLoss, texts: Sequence[TokenisedSample], step: int) -> None:
+        """Adds the divergence from the reference, the mean over all tokens of the texts."""
+        assert self._reference is not None
+        weight = sum(self._log_probs.learnt_tokens(text) for text in texts)
+        for part in self._log_probs.parts(texts, copies=KL_COPIES):
+            self._context.raise_if_cancelled()
+            reference = self._reference.logits(part)
+            logits, batch = self._log_probs.logits(part)
+            divergence = kl_divergence(reference, logits).sum() / weight
+            value = divergence.item()
+            require_finite(value, step, "divergence on utility texts")
+            _backward(self._needs.kl_weight * divergence)
+            found.loss += self._needs.kl_weight * value
+            found.measures["kl"] += value
+            self._context.count(tokens=2 * batch.tokens)
+
+    def _previewed(self, views: Sequence[TokenisedSample]) -> Tensor | None:
+        """Returns what the objective makes of the whole batch, (samples,); None where it wants nothing of it."""
+        preview = self._needs.preview
+        if preview is None or not (torch.is_grad_enabled() or preview.when_validating):
+            return None
+        with torch.no_grad():
+            return preview.conclude(self._preview(preview, views)).expand(len(views))
+
+    def _preview(self, preview: Preview, views: Sequence[TokenisedSample]) -> Scored:
+        seen = mismatched(views, max_tokens=self._longest) if preview.mismatched else views
+        empty = torch.zeros(0, self._needs.continuations, device=self._target.model.device)
+        own, before = [empty], [empty]
+        for part in self._log_probs.parts(seen):
+            self._context.raise_if_cancelled()
+            log_probs, tokens = self._log_probs.of(part)
+            own.append(log_probs)
+            self._context.count(tokens=tokens)
+            if not preview.mismatched:
+                before.append(self._reference_of(part))
+                continue
+            assert self._reference is not None
+            before.append(self._reference.of(part)[0])
+            self._context.count(tokens=tokens)
+        return self._scored(seen, torch.cat(own), torch.cat(before), None)
+
+    def _most_sensitive(self, blocks: Blocks, batch: Sequence[TokenisedSample], step: int) -> int:
+        """Returns the block with the largest gradient of the loss per token of the last continuations."""
+        unwanted = [replace(sample, continuations=sample.continuations[-1:]) for sample in batch]
+        weight = sum(self._log_probs.learnt_tokens(sample) for sample in unwanted)
+        for part in self._log_probs.parts(unwanted):
+            self._context.raise_if_cancelled()
+            log_probs, tokens = self._log_probs.of(part)
+            _backward(-log_probs.sum() / weight)
+            self._context.count(tokens=tokens)
+        sensitivities = blocks.sensitivities()
+        require_finite(sum(sensitivities.values()), step, "sensitivity of a block")
+        return most_sensitive(sensitivities)
+
+    def _measure_reference(self, views: Sequence[TokenisedSample]) -> Tensor:
+        rows: list[Tensor] = []
+        with torch.no_grad():
+            for part in self._log_probs.parts(views):
+                self._context.raise_if_cancelled()
+                log_probs, tokens = self._log_probs.of(part)
+                require_finite(float(log_probs.sum()), 0, "log-probability before training")
+                rows.append(log_probs.cpu())
+                self._context.count(tokens=tokens)
+                done = sum(len(row) for row in rows)
+                self._context.progress(done, len(views), "samples", stage="reference")
+        return torch.cat(rows)
+
+    def _scored(
+        self, part: Sequence[TokenisedSample], log_probs: Tensor, reference: Tensor, batchwide: Tensor | None
+    ) -> Scored:
+        return Scored(
+            log_probs=log_probs,
+            reference=reference,
+            tokens=self._log_probs.lengths(part),
+            desirable=torch.tensor([sample.desirable for sample in part], device=log_probs.device),
+            batchwide=batchwide,
+        )
+
+    def _reference_of(self, part: Sequence[TokenisedSample]) -> Tensor:
+        return torch.stack([self.reference[sample.id] for sample in part]).to(self._target.model.device)
+
+    def _views(self, samples: Sequence[TokenisedSample]) -> list[TokenisedSample]:
+        """Returns samples with the continuations that the loss reads."""
+        count = self._needs.continuations
+        return [replace(sample, continuations=sample.continuations[:count]) for sample in samples]
+
+    def _weight(self, views: Sequence[TokenisedSample]) -> int:
+        if not self._needs.averages_over_tokens:
+            return len(views)
+        return sum(self._log_probs.learnt_tokens(sample) for sample in views)
+
+    def _held_out_texts(self) -> Sequence[TokenisedSample]:
+        return self._utility.held_out if self._utility else []
+
+    def _drop_gradients(self) -> None:
+        for parameter in self._target.parameters.values():
+            parameter.grad = None
+
+    @contextmanager
+    def _dropout(self, step: int, part: int) -> Generator[None]:
+        """Switches the adapters' own dropout on, its noise a function of (seed, step, part); off everywhere else.
+
+        The backward pass belongs inside: it may recompute activations.
+        """
+        dropouts = self._target.adapter_dropouts if torch.is_grad_enabled() else []
+        if not dropouts:
+            yield
+            return
+        with torch.random.fork_rng():
+            torch.manual_seed(_noise_seed(self._seed, step, part))
+            for module in dropouts:
+                module.train()
+            try:
+                yield
+            finally:
+                for module in dropouts:
+                    module.eval()
+
+    def _within_memory(self, work: Callable[[], T], step: int) -> T:
+        """Does the work again on smaller parts if memory runs out, once in a run; the batch stays what it is."""
+        try:
+            return work()
+        except (RuntimeError, MemoryError) as error:
+            if self._halved or not is_out_of_memory(error) or not self._log_probs.halve():
+                raise
+        # Past the except clause, so that the frames of the failure no longer hold their tensors.
+        self._halved = True
+        self._context.note("out of memory, so micro-batches are halved", step=step)
+        if self._target.model.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return work()
+
+
+def _backward(loss: Tensor) -> None:
+    if torch.is_grad_enabled():
+        loss.backward()
+
+
+def _tokens_at_once(sample: TokenisedSample) -> int:
+    return len(sample.prompt) + max(len(continuation) for continuation in sample.continuations)
+
+
+def _noise_seed(seed: int, step: int, part: int) -> int:
+    """Returns 63 bits that depend on all three and on nothing else."""
+    return int.from_bytes(hashlib.sha256(f"dropout\n{seed}\n{step}\n{part}".encode()).digest()[:8], "big") >> 1

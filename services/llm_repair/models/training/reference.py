@@ -1,0 +1,35 @@
+"""The model before training, without a second copy of it in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from llm_repair.models.training.adapters import TrainableModel
+from llm_repair.models.training.batches import TokenisedSample
+from llm_repair.models.training.log_probs import LogProbs
+
+
+class ReferenceModel:
+    """The model as it was: only the trained parameters are kept twice, those from before training put in for a pass.
+
+    Its numbers are those of a frozen copy to the bit, because the same kernels read the same values. Adapters start
+    at zero, so with them the reference is the base model itself.
+    """
+
+    def __init__(self, target: TrainableModel, log_probs: LogProbs) -> None:
+        """Keeps the parameters that will be trained; must come before the first step and before a resume."""
+        self._weights = {name: value.detach().clone() for name, value in target.parameters.items()}
+        self._log_probs = log_probs
+
+    def of(self, samples: Sequence[TokenisedSample]) -> tuple[Tensor, int]:
+        """Returns log p of each continuation, (samples, continuations), and the number of tokens read."""
+        with torch.no_grad():
+            return self._log_probs.of(samples, weights=self._weights)
+
+    def logits(self, samples: Sequence[TokenisedSample]) -> Tensor:
+        """Returns the logits behind every counted token, (predictions, vocab), as `LogProbs.logits` orders them."""
+        with torch.no_grad():
+            return self._log_probs.logits(samples, weights=self._weights)[0]
