@@ -16,8 +16,8 @@ from llm_repair.selection.shards import ONE_SHARD, Shards
 from llm_repair.selection.split_merge import centroids_of
 from llm_repair.selection.threads import one_blas_thread
 
-SEARCH_POINTS = 4_096
-SEARCH_POINTS_PER_CLUSTER = 64
+SEARCH_POINTS = 2_048
+SEARCH_POINTS_PER_CLUSTER = 128
 """The larger of the two is the sample on which split and merge find the clusters."""
 TRAINING_POINTS = 16_384
 TRAINING_POINTS_PER_CLUSTER = 256
