@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from llm_repair.v1 import coordinator_pb2 as pb
-from llm_repair.v1 import types_pb2
+from llm_repair.v1 import selection_pb2, trainer_pb2, types_pb2
 
 COMMON = ("--model", "hf:org/m", "--prompts", "hf:org/p", "--eval-prompts", "hf:org/p", "--eval-slice", "0.8:1")
 
@@ -40,6 +40,41 @@ async def test_detach_prints_the_name_alone(run, coordinator):
     assert spec.method.WhichOneof("trainable") == "lora"
     assert (spec.budget.samples.samples, spec.random_control, spec.seed) == (12, False, 5)
     assert spec.evaluation.prompts.slice.start == 0.8
+
+
+async def test_the_flags_of_a_method_and_of_a_strategy_are_kept_apart(run, coordinator):
+    flags = ("--method", "irepair-kl", "--method-preset", "paper", "--kl-weight", "2", "--utility", "hf:org/t")
+
+    await run("repair", *COMMON, *flags, "--preset", "paper", "--detach")
+    await run("repair", *COMMON, "--preset", "paper", "--layers", "3,4,5", "--beta", "0.5", "--detach")
+
+    both, one = (request.spec for request in coordinator.create_requests)
+    assert (both.method.irepair_kl.kl_weight, both.utility.reference) == (2.0, "hf:org/t")
+    assert both.method.preset == trainer_pb2.REPAIR_PRESET_PAPER
+    assert both.strategy.preset == one.strategy.preset == selection_pb2.SELECTION_PRESET_PAPER
+    assert one.method.preset == trainer_pb2.REPAIR_PRESET_UNSPECIFIED
+    assert (list(one.method.full.layers), one.method.dpo.beta) == ([3, 4, 5], 0.5)
+
+
+async def test_an_option_that_the_method_does_not_have_is_wrong_use(run, coordinator):
+    outcome = await run("repair", *COMMON, "--method", "dapt", "--beta", "0.1")
+
+    assert outcome.code == 4
+    assert "method.dapt.beta: is no parameter of dapt" in outcome.err
+    assert not coordinator.create_requests
+
+
+async def test_a_method_option_changes_that_of_the_file_and_nothing_else(run, coordinator, tmp_path):
+    (tmp_path / "spec.yaml").write_text(
+        "model: {reference: 'hf:org/m'}\nmethod: {kto: {beta: 0.5}, full: {top_layers: 4}, epochs: 9}\n"
+    )
+
+    spec_file = ("--spec", str(tmp_path / "spec.yaml"))
+    await run("repair", *spec_file, "--desirable-weight", "2", "--top-share", "0.5", "--detach")
+
+    method = coordinator.create_requests[0].spec.method
+    assert (method.kto.beta, method.kto.desirable_weight, method.epochs) == (0.5, 2.0, 9)
+    assert method.full == trainer_pb2.FullParameters(top_share=0.5)
 
 
 async def test_violations_are_printed_one_a_line_with_the_exit_code_of_wrong_use(run):

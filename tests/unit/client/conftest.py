@@ -167,8 +167,31 @@ class InMemoryCoordinator(coordinator_pb2_grpc.RepairServiceServicer, artifact_p
 
     async def CancelRepair(self, request, context):
         repair = await self._find(request.name, context)
-        await self.finish(request.name, pb.REPAIR_STATE_CANCELLED)
+        if repair.state != pb.REPAIR_STATE_CANCELLED:
+            await self._pass_through(request.name, pb.REPAIR_STATE_CANCELLING, pb.REPAIR_STATE_CANCELLED)
         return pb.CancelRepairResponse(repair=repair)
+
+    async def PauseRepair(self, request, context):
+        repair = await self._find(request.name, context)
+        if repair.state in TERMINAL:
+            await refuse(context, "FAILED_PRECONDITION", "ILLEGAL_TRANSITION", "a repair that has ended cannot pause")
+        await self._pass_through(request.name, pb.REPAIR_STATE_PAUSING, pb.REPAIR_STATE_PAUSED)
+        return pb.PauseRepairResponse(repair=repair)
+
+    async def ResumeRepair(self, request, context):
+        repair = await self._find(request.name, context)
+        await self.emit(request.name, state_changed=pb.StateChanged(state=pb.REPAIR_STATE_RUNNING))
+        return pb.ResumeRepairResponse(repair=repair)
+
+    async def _pass_through(self, name: str, first: pb.RepairState, then: pb.RepairState) -> None:
+        """Brings a repair into one state now and into another a moment later."""
+        await self.emit(name, state_changed=pb.StateChanged(state=first))
+
+        async def arrive() -> None:
+            await asyncio.sleep(0.1)
+            await self.emit(name, state_changed=pb.StateChanged(state=then))
+
+        self._arriving = asyncio.create_task(arrive())
 
     async def WatchRepair(self, request, context) -> AsyncIterator[pb.WatchRepairResponse]:
         self.watch_requests.append(request)

@@ -178,4 +178,67 @@ async def test_the_synchronous_client_does_the_same_from_a_thread(coordinator, t
             events = [event.state_changed.state for event in handle.watch()]
             return [handle.name in names, (folder / "report.json").read_bytes(), events]
 
-    assert await asyncio.to_thread(use) == [True, b"{}", [pb.REPAIR_STATE_CANCELLED]]
+    ends = [pb.REPAIR_STATE_CANCELLING, pb.REPAIR_STATE_CANCELLED]
+    assert await asyncio.to_thread(use) == [True, b"{}", ends]
+
+
+async def test_a_repair_is_paused_and_resumed(client, coordinator):
+    handle = client.repair(coordinator.add_repair())
+
+    pausing = await handle.pause()
+    resumed = await handle.resume()
+
+    assert pausing.state == pb.REPAIR_STATE_PAUSING
+    assert resumed.state == pb.REPAIR_STATE_RUNNING
+
+
+async def test_pausing_what_has_ended_is_refused_with_its_reason(client, coordinator):
+    name = coordinator.add_repair()
+    await coordinator.finish(name)
+
+    with pytest.raises(FailedPrecondition) as caught:
+        await client.repair(name).pause()
+
+    assert caught.value.reason == "ILLEGAL_TRANSITION"
+
+
+async def test_a_result_is_waited_for_through_a_pause(client, coordinator):
+    handle = client.repair(coordinator.add_repair())
+    waiting = asyncio.create_task(handle.result())
+
+    await handle.pause()
+    await asyncio.sleep(0.2)
+    await handle.resume()
+    assert not waiting.done()
+    await coordinator.finish(handle.name)
+
+    assert (await waiting).state == pb.REPAIR_STATE_SUCCEEDED
+
+
+async def test_what_a_cancelled_repair_had_reached_is_fetched(client, coordinator, tmp_path):
+    name = coordinator.add_repair()
+    coordinator.repairs[name].partial_model.CopyFrom(coordinator.put_tree({"config.json": b"{}"}))
+
+    folder = await client.repair(name).partial_model(tmp_path / "partial")
+
+    assert (folder / "config.json").read_bytes() == b"{}"
+
+
+async def test_a_repair_without_a_partial_model_says_so(client, coordinator, tmp_path):
+    handle = client.repair(coordinator.add_repair())
+
+    with pytest.raises(FailedPrecondition, match="RUNNING has no partial model"):
+        await handle.partial_model(tmp_path / "partial")
+
+
+async def test_the_blocking_handle_pauses_resumes_and_fetches_too(coordinator, token, tmp_path):
+    name = coordinator.add_repair()
+    coordinator.repairs[name].partial_model.CopyFrom(coordinator.put_tree({"config.json": b"{}"}))
+
+    def use() -> tuple[int, int, bytes]:
+        with SyncRepairClient(coordinator.address, token=token) as client:
+            handle = client.repair(name)
+            states = handle.pause().state, handle.resume().state
+            return *states, (handle.partial_model(tmp_path / "partial") / "config.json").read_bytes()
+
+    assert await asyncio.to_thread(use) == (pb.REPAIR_STATE_PAUSING, pb.REPAIR_STATE_RUNNING, b"{}")

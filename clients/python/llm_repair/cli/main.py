@@ -12,7 +12,20 @@ from typing import Any, Final, NoReturn
 from rich.console import Console
 
 from llm_repair.cli import connection, words
-from llm_repair.cli.commands import cancel, down, evaluate, gate, jobs, repair, report, select, up, watch
+from llm_repair.cli.commands import (
+    cancel,
+    down,
+    evaluate,
+    gate,
+    jobs,
+    pause,
+    repair,
+    report,
+    resume,
+    select,
+    up,
+    watch,
+)
 from llm_repair.cli.exits import EmbeddedError, Exit, UsageError, exit_for_error
 from llm_repair.cli.outcome import exit_at_once_when_interrupted_again
 from llm_repair.client import InvalidRequest, RepairClientError
@@ -35,6 +48,8 @@ _COMMANDS: Final = {
     "report": _Entry("print, fetch or open a report", report.register, report.run),
     "gate": _Entry("judge a finished repair for CI", gate.register, gate.run),
     "evaluate": _Entry("print what a repair measured", evaluate.register, evaluate.run),
+    "pause": _Entry("have a repair free its worker", pause.register, pause.run),
+    "resume": _Entry("have a paused repair go on", resume.register, resume.run),
     "cancel": _Entry("ask a repair to stop", cancel.register, cancel.run),
     "up": _Entry("run the embedded stack in the foreground", up.register, up.run, is_local=True),
     "down": _Entry("end the embedded stack", down.register, down.run, is_local=True),

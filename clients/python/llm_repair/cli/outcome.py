@@ -14,6 +14,7 @@ from rich.text import Text
 from llm_repair.cli import heart, selections, words
 from llm_repair.cli.exits import Exit, exit_for_verdict
 from llm_repair.cli.progress import follow
+from llm_repair.cli.settling import show_partial
 from llm_repair.client import RepairCancelled, RepairClient, RepairFailed, RepairHandle
 from llm_repair.v1 import coordinator_pb2 as pb
 
@@ -65,6 +66,7 @@ async def until_ended(handle: RepairHandle, console: Console) -> pb.Repair | Non
     if repair.state == pb.REPAIR_STATE_FAILED:
         raise RepairFailed(repair.name, repair.error)
     if repair.state == pb.REPAIR_STATE_CANCELLED:
+        await show_partial(handle, repair, console, None)
         raise RepairCancelled(repair.name)
     return repair
 

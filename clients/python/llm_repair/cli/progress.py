@@ -120,7 +120,7 @@ async def follow(handle: RepairHandle, console: Console) -> pb.Repair:
                 line = board.apply(update)
                 if _changes_state(update):
                     board.learn(await handle.get())
-                if line and (not console.is_terminal or _is_note(update)):
+                if line and (not console.is_terminal or _is_off_board(update)):
                     console.print(Text(line), soft_wrap=True)
     return await handle.get()
 
@@ -129,9 +129,11 @@ def _changes_state(update: Update) -> bool:
     return isinstance(update, pb.RepairEvent) and update.WhichOneof("event") == "state_changed"
 
 
-def _is_note(update: Update) -> bool:
-    """Whether an update is a remark, which no row of the board shows."""
-    return isinstance(update, pb.RepairEvent) and update.WhichOneof("event") == "step_noted"
+def _is_off_board(update: Update) -> bool:
+    """Whether no row of the board shows an update: a remark, or a repair that is paused."""
+    if not isinstance(update, pb.RepairEvent):
+        return False
+    return update.WhichOneof("event") == "step_noted" or update.state_changed.state == pb.REPAIR_STATE_PAUSED
 
 
 def _cells(line: StepLine) -> tuple[RenderableType, ...]:

@@ -11,9 +11,9 @@ from typing import Final
 from llm_repair.cli.connection import Connection
 from llm_repair.cli.exits import UsageError
 from llm_repair.cli.references import resolve, resolve_dataset
-from llm_repair.client import StrategyOptions, judge, selection_strategy
+from llm_repair.client import MethodOptions, StrategyOptions, judge, repair_method, selection_strategy
 from llm_repair.v1 import coordinator_pb2 as pb
-from llm_repair.v1 import evaluation_pb2, selection_pb2, types_pb2
+from llm_repair.v1 import evaluation_pb2, selection_pb2, trainer_pb2, types_pb2
 
 REFERENCES: Final = (
     "A REF is hf:org/name@revision, s3://bucket/prefix, pypi:dist==version/path, artifact:sha256:..., file:/path or a "
@@ -25,7 +25,11 @@ def add_data(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportP
     """Adds the model, the pool, and the models that selection may need."""
     group.add_argument("--model", metavar="REF", help="the model to repair")
     pool = group.add_mutually_exclusive_group()
-    pool.add_argument("--pool", metavar="REF", help="repair samples: rows with prompt, chosen and rejected")
+    pool.add_argument(
+        "--pool",
+        metavar="REF",
+        help="repair samples: rows with prompt, chosen and rejected; for kto one of the two, or completion and label",
+    )
     pool.add_argument("--prompts", metavar="REF", help="prompts; the model's own samples make the pool")
     group.add_argument("--pool-slice", metavar="A:B", help="share of the pool's rows, such as 0:0.73")
     group.add_argument("--prompts-slice", metavar="A:B", help="share of the prompts")
@@ -44,7 +48,9 @@ def add_selection(group: argparse._ArgumentGroup, default: str) -> None:  # pyri
     group.add_argument(
         "--then", metavar="NAME", action="append", default=[], help="what ranks inside a filter (default random)"
     )
-    group.add_argument("--preset", metavar="NAME", help="paper: the constants of the study's release; default")
+    group.add_argument(
+        "--preset", metavar="NAME", help="of the strategy, not the method: paper, the constants of the study's release"
+    )
     budget = group.add_mutually_exclusive_group()
     budget.add_argument("--fraction", type=float, help="share of the pool to select, (0, 1] (default 0.25)")
     budget.add_argument("--samples", type=int, metavar="N", help="number of samples to select")
@@ -73,10 +79,37 @@ def add_strategy_options(group: argparse._ArgumentGroup) -> None:  # pyright: ig
 
 def add_method(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage]
     """Adds the method and what it trains."""
-    group.add_argument("--method", metavar="NAME", help="dpo (default), dapt, ...")
+    group.add_argument(
+        "--method", metavar="NAME", help="dpo (default), dapt, dapt-kl, irepair, irepair-kl, exmate or kto"
+    )
+    group.add_argument(
+        "--method-preset",
+        metavar="NAME",
+        help="of the method, not the strategy: paper, the training constants of the study's release",
+    )
     what = group.add_mutually_exclusive_group()
     what.add_argument("--lora", action="store_true", help="trains low-rank adapters, merged at the end")
-    what.add_argument("--top-layers", type=int, metavar="N", help="trains the last N layers only")
+    what.add_argument("--top-layers", type=int, metavar="N", help="trains the last N layers only; 0 for everything")
+    what.add_argument("--layers", type=_places, metavar="A,B,...", help="trains these layers only, 0 at the input")
+    what.add_argument(
+        "--top-share",
+        type=float,
+        metavar="F",
+        help="trains the last share F of the layers only, (0, 1]; if nothing is said a third, for irepair all",
+    )
+
+
+def add_method_options(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage]
+    """Adds the parameters of objectives, each under the name it has in the contract."""
+    group.add_argument("--beta", type=float, metavar="B", help="dpo, exmate, kto: pull to the model before")
+    group.add_argument("--label-smoothing", type=float, metavar="F", help="dpo: share of flipped preferences")
+    group.add_argument("--nll-weight", type=float, metavar="W", help="dapt-kl, irepair, irepair-kl")
+    group.add_argument("--kl-weight", type=float, metavar="W", help="dapt-kl, irepair-kl")
+    group.add_argument("--reweighting-temperature", type=float, metavar="T", help="dapt: larger losses weigh more")
+    group.add_argument("--penalty-weight", type=float, metavar="W", help="exmate: of unwanted continuations")
+    group.add_argument("--dpo-weight", type=float, metavar="W", help="exmate: of a dpo term beside it")
+    group.add_argument("--desirable-weight", type=float, metavar="W", help="kto: of wanted continuations")
+    group.add_argument("--undesirable-weight", type=float, metavar="W", help="kto: of unwanted continuations")
 
 
 def add_judges(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage]
@@ -107,6 +140,25 @@ def strategy_of(
     return selection_strategy(name, then=options.then, options=parameters, preset=options.preset, base=given)
 
 
+def method_of(options: argparse.Namespace, base: pb.RepairSpec | None) -> trainer_pb2.RepairMethod:
+    """Returns the method that the arguments make of that of the file.
+
+    Raises:
+      InvalidRequest: an argument that the method does not have, named by its path.
+    """
+    parameters = MethodOptions(**{each.name: getattr(options, each.name, None) for each in _METHOD_OPTIONS})
+    return repair_method(
+        options.method,
+        lora=options.lora,
+        top_layers=options.top_layers,
+        layers=options.layers or (),
+        top_share=options.top_share,
+        options=parameters,
+        preset=options.method_preset,
+        base=base.method if base is not None else None,
+    )
+
+
 async def reference_of(connection: Connection, typed: str | None) -> str | None:
     """Returns the reference that was typed, if one was."""
     return None if typed is None else await resolve(connection, typed)
@@ -134,7 +186,12 @@ async def judges_of(connection: Connection, typed: Sequence[str]) -> list[evalua
 
 
 _OPTIONS: Final = dataclasses.fields(StrategyOptions)
+_METHOD_OPTIONS: Final = dataclasses.fields(MethodOptions)
 
 
 def _numbers(text: str) -> tuple[float, ...]:
     return tuple(float(part) for part in text.split(","))
+
+
+def _places(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in text.split(","))

@@ -20,6 +20,7 @@ from llm_repair.client._errors import (
     Unimplemented,
 )
 from llm_repair.client._handle import TERMINAL_STATES, RepairHandle, Update
+from llm_repair.client._method import MethodOptions, repair_method
 from llm_repair.client._selection import Selection
 from llm_repair.client._spec import dataset, judge, parse_slice, repair_spec, selection_spec
 from llm_repair.client._spec_file import load_policy, load_spec
@@ -34,6 +35,7 @@ __all__ = [
     "FailedPrecondition",
     "FieldViolation",
     "InvalidRequest",
+    "MethodOptions",
     "NotFound",
     "PermissionDenied",
     "RepairCancelled",
@@ -56,6 +58,7 @@ __all__ = [
     "load_policy",
     "load_spec",
     "parse_slice",
+    "repair_method",
     "repair_spec",
     "selection_spec",
     "selection_strategy",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
-from google.protobuf.descriptor import EnumDescriptor
+from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from llm_repair.client._errors import FieldViolation, InvalidRequest
@@ -28,6 +28,25 @@ def choose(message: Message, oneof: str, name: str, field: str) -> Message:
     chosen: Message = getattr(message, wanted)
     chosen.SetInParent()
     return chosen
+
+
+def assign(message: Message, name: str, value: object, path: str) -> None:
+    """Sets a field by its name; of an enum by the name of the value.
+
+    Raises:
+      InvalidRequest: naming `path`, for a value the field cannot hold.
+    """
+    descriptor = cast(FieldDescriptor, message.DESCRIPTOR.fields_by_name[name])
+    if descriptor.enum_type is not None:
+        value = enum_number(descriptor.enum_type, str(value), path)
+    try:
+        if descriptor.is_repeated:
+            message.ClearField(name)
+            getattr(message, name).extend(value)
+        else:
+            setattr(message, name, value)
+    except (TypeError, ValueError) as error:
+        raise InvalidRequest([FieldViolation(path, "is not a number the contract can hold")]) from error
 
 
 def enum_number(enum: EnumDescriptor, name: str, field: str) -> int:

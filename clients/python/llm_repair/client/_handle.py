@@ -1,4 +1,4 @@
-"""One repair as an object: look at it, follow it, wait for it, stop it, fetch what it made."""
+"""One repair as an object: look at it, follow it, wait for it, pause or stop it, fetch what it made."""
 
 from __future__ import annotations
 
@@ -113,6 +113,26 @@ class RepairHandle:
             raise RepairCancelled(self.name)
         return repair
 
+    async def pause(self) -> pb.Repair:
+        """Asks the repair to save its state and free its worker, and returns it; it is PAUSED a little later.
+
+        Raises:
+          FailedPrecondition: it is being cancelled, or has ended.
+        """
+        transport = self._transport
+        response = await transport.unary(transport.repairs.PauseRepair, pb.PauseRepairRequest(name=self.name))
+        return response.repair
+
+    async def resume(self) -> pb.Repair:
+        """Has a paused repair go on from where it stopped, and returns it.
+
+        Raises:
+          FailedPrecondition: it is still pausing, is being cancelled, or has ended.
+        """
+        transport = self._transport
+        response = await transport.unary(transport.repairs.ResumeRepair, pb.ResumeRepairRequest(name=self.name))
+        return response.repair
+
     async def cancel(self) -> pb.Repair:
         """Asks the repair to stop and returns it; best effort, it may still succeed."""
         transport = self._transport
@@ -151,9 +171,19 @@ class RepairHandle:
         """
         repair = await self.get()
         if not repair.model.digest:
-            state = pb.RepairState.Name(repair.state).removeprefix("REPAIR_STATE_")
-            raise FailedPrecondition(f"a repair that is {state} has no published model", metadata={"state": state})
+            raise _has_none(repair, "published model")
         return await download(self._transport, repair.model.digest, into)
+
+    async def partial_model(self, into: Path) -> Path:
+        """Downloads the best checkpoint that a cancelled repair had reached; it was never measured.
+
+        Raises:
+          FailedPrecondition: the repair was not cancelled (yet), or had not trained before.
+        """
+        repair = await self.get()
+        if not repair.partial_model.digest:
+            raise _has_none(repair, "partial model")
+        return await download(self._transport, repair.partial_model.digest, into)
 
 
 class _Stream:
@@ -184,6 +214,11 @@ class _Stream:
             raise aio.AioRpcError(grpc.StatusCode.UNAVAILABLE, aio.Metadata(), aio.Metadata(), details) from error
         finally:
             self._call.cancel()
+
+
+def _has_none(repair: pb.Repair, what: str) -> FailedPrecondition:
+    state = pb.RepairState.Name(repair.state).removeprefix("REPAIR_STATE_")
+    return FailedPrecondition(f"a repair that is {state} has no {what}", metadata={"state": state})
 
 
 def _lost_since(error: aio.AioRpcError | Unavailable, lost_at: float) -> float:

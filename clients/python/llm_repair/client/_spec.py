@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 from llm_repair.client._choices import choose
 from llm_repair.client._errors import FieldViolation, InvalidRequest
+from llm_repair.client._method import repair_method
 from llm_repair.v1 import coordinator_pb2 as pb
 from llm_repair.v1 import evaluation_pb2, selection_pb2, trainer_pb2, types_pb2
 
@@ -26,7 +27,7 @@ def repair_spec(
     fraction: float | None = None,
     samples: int | None = None,
     tokens: int | None = None,
-    method: str | None = None,
+    method: str | trainer_pb2.RepairMethod | None = None,
     lora: bool = False,
     top_layers: int | None = None,
     learning_rate: float | None = None,
@@ -38,6 +39,7 @@ def repair_spec(
     dtype: NumberFormat | None = None,
     encoder: str | None = None,
     proxy: str | None = None,
+    utility: str | types_pb2.DatasetRef | None = None,
     gate: pb.GatePolicy | None = None,
     random_control: bool | None = None,
     seed: int | None = None,
@@ -55,9 +57,9 @@ def repair_spec(
       fraction: Share of the pool, (0, 1]; excludes `samples` and `tokens`. Default 0.25.
       samples: Number of samples.
       tokens: Number of tokens.
-      method: Name of a repair method. Default `dpo`.
+      method: Name of a repair method, or what `repair_method` builds. Default `dpo`.
       lora: Trains low-rank adapters, merged at the end; excludes `top_layers`.
-      top_layers: Trains only so many of the last layers.
+      top_layers: Trains only so many of the last layers; 0 for everything.
       learning_rate: Peak rate, (0, 1].
       epochs: Passes over the selected samples.
       eval_prompts: Prompts on which both models are measured; none of them should be in the pool.
@@ -67,6 +69,7 @@ def repair_spec(
       dtype: Number format of training, generation and scoring.
       encoder: A sentence-transformers folder.
       proxy: The model that scores samples, in the place of the model itself.
+      utility: Texts on which a KL term is taken, in the place of the model's own samples.
       gate: When the repair is good.
       random_control: Also repairs with RANDOM at the same budget.
       seed: Of every random choice.
@@ -84,10 +87,12 @@ def repair_spec(
     _set_pool(spec, pool, prompts)
     _set_selection(spec, strategy)
     _set_budget(spec, fraction, samples, tokens)
-    _set_method(spec.method, method, lora=lora, top_layers=top_layers)
+    _set_method(spec, method, lora=lora, top_layers=top_layers)
     _set_training(spec.method, learning_rate, epochs, dtype)
     _set_evaluation(spec.evaluation, eval_prompts, judges, corpora)
     _set_measurement(spec.evaluation, draws, dtype)
+    if utility is not None:
+        spec.utility.CopyFrom(_dataset(utility))
     if gate is not None:
         spec.gate.CopyFrom(gate)
     if random_control is not None:
@@ -107,7 +112,7 @@ def selection_spec(
     fraction: float | None = None,
     samples: int | None = None,
     tokens: int | None = None,
-    method: str | None = None,
+    method: str | trainer_pb2.RepairMethod | None = None,
     lora: bool = False,
     top_layers: int | None = None,
     judges: Sequence[str | evaluation_pb2.Judge] = (),
@@ -214,15 +219,11 @@ def _set_budget(spec: pb.RepairSpec, fraction: float | None, samples: int | None
         spec.budget.fraction.SetInParent()
 
 
-def _set_method(target: trainer_pb2.RepairMethod, method: str | None, *, lora: bool, top_layers: int | None) -> None:
-    if lora and top_layers is not None:
-        raise _invalid("method", "give lora or top_layers, not both")
-    if method is not None or target.WhichOneof("objective") is None:
-        choose(target, "objective", method or "dpo", "method")
-    if lora:
-        target.lora.SetInParent()
-    if top_layers is not None:
-        target.full.top_layers = top_layers
+def _set_method(
+    spec: pb.RepairSpec, method: str | trainer_pb2.RepairMethod | None, *, lora: bool, top_layers: int | None
+) -> None:
+    name, base = (method, spec.method) if isinstance(method, str) or method is None else (None, method)
+    spec.method.CopyFrom(repair_method(name, lora=lora, top_layers=top_layers, base=base))
 
 
 def _set_training(

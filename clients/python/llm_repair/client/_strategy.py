@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Final, cast
+from typing import Final
 
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 
-from llm_repair.client._choices import choose, enum_number
+from llm_repair.client._choices import assign, choose
 from llm_repair.client._errors import FieldViolation, InvalidRequest
 from llm_repair.v1 import selection_pb2
 
@@ -83,7 +82,7 @@ def selection_strategy(
             _set_parameter(chosen, field, value)
     if preset is not None:
         *_, (path, innermost) = _chain(chosen)
-        _assign(innermost, "preset", preset, f"{path}.preset")
+        assign(innermost, "preset", preset, f"{path}.preset")
     return chosen
 
 
@@ -119,23 +118,9 @@ def _set_parameter(chosen: selection_pb2.SelectionStrategy, name: str, value: ob
     parts = [(f"{path}.{each.WhichOneof('kind')}.{name}", _part(each)) for path, each in _chain(chosen)]
     for path, part in parts:
         if name in part.DESCRIPTOR.fields_by_name:
-            _assign(part, name, value, path)
+            assign(part, name, value, path)
             return
     path, part = parts[-1]
     known = ", ".join(field for _, each in parts for field in each.DESCRIPTOR.fields_by_name if field != _INNER)
     names = " and ".join(str(each.WhichOneof("kind")) for _, each in _chain(chosen))
     raise InvalidRequest([FieldViolation(path, f"is no parameter of {names}; there are: {known or 'none'}")])
-
-
-def _assign(part: Message, name: str, value: object, path: str) -> None:
-    descriptor = cast(FieldDescriptor, part.DESCRIPTOR.fields_by_name[name])
-    if descriptor.enum_type is not None:
-        value = enum_number(descriptor.enum_type, str(value), path)
-    try:
-        if descriptor.is_repeated:
-            part.ClearField(name)
-            getattr(part, name).extend(value)
-        else:
-            setattr(part, name, value)
-    except (TypeError, ValueError) as error:
-        raise InvalidRequest([FieldViolation(path, "is not a number the contract can hold")]) from error

@@ -87,6 +87,14 @@ class SyncRepairHandle:
         """Waits for the end; raises `RepairFailed` or `RepairCancelled`."""
         return self._loop.run(self._handle.result())
 
+    def pause(self) -> pb.Repair:
+        """Asks the repair to save its state and free its worker; see `RepairHandle.pause`."""
+        return self._loop.run(self._handle.pause())
+
+    def resume(self) -> pb.Repair:
+        """Has a paused repair go on; see `RepairHandle.resume`."""
+        return self._loop.run(self._handle.resume())
+
     def cancel(self) -> pb.Repair:
         """Asks the repair to stop."""
         return self._loop.run(self._handle.cancel())
@@ -106,6 +114,10 @@ class SyncRepairHandle:
     def model(self, into: Path) -> Path:
         """Downloads the repaired model into a folder."""
         return self._loop.run(self._handle.model(into))
+
+    def partial_model(self, into: Path) -> Path:
+        """Downloads what a cancelled repair had reached; see `RepairHandle.partial_model`."""
+        return self._loop.run(self._handle.partial_model(into))
 
 
 class SyncRepairClient:

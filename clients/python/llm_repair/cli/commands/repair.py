@@ -30,6 +30,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     request.add_selection(parser.add_argument_group("selection"), default="; default saps")
     request.add_strategy_options(parser.add_argument_group("strategy options"))
     _add_training(parser.add_argument_group("training"))
+    request.add_method_options(parser.add_argument_group("method options"))
     _add_measurement(parser.add_argument_group("measurement and gate"))
     parser.add_argument("--seed", type=int, help="of every random choice (default 0)")
     parser.add_argument("--request-id", metavar="UUID", help="the same id and request give the same repair")
@@ -77,9 +78,7 @@ async def _spec(
         fraction=options.fraction,
         samples=options.samples,
         tokens=options.tokens,
-        method=options.method,
-        lora=options.lora,
-        top_layers=options.top_layers,
+        method=request.method_of(options, base),
         learning_rate=options.learning_rate,
         epochs=options.epochs,
         eval_prompts=await request.dataset_of(connection, options.eval_prompts, options.eval_slice, "--eval-slice"),
@@ -89,6 +88,7 @@ async def _spec(
         dtype=options.dtype,
         encoder=await request.reference_of(connection, options.encoder),
         proxy=await request.reference_of(connection, options.proxy),
+        utility=await request.dataset_of(connection, options.utility, None, ""),
         gate=policy,
         random_control=False if options.no_control else None,
         seed=options.seed,
@@ -107,8 +107,17 @@ async def _corpora(connection: Connection, typed: Sequence[str]) -> dict[str, ty
 
 def _add_training(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage] - see above
     request.add_method(group)
-    group.add_argument("--learning-rate", type=float, help="peak rate, (0, 1] (default 3e-5)")
+    group.add_argument(
+        "--learning-rate",
+        type=float,
+        help="peak rate, (0, 1] (default 8e-5 for some layers, 3e-5 for all, 2e-4 for LoRA)",
+    )
     group.add_argument("--epochs", type=int, help="passes over the selected samples (default 2)")
+    group.add_argument(
+        "--utility",
+        metavar="REF",
+        help="dapt-kl, irepair-kl: texts the model is to go on saying (default its own samples)",
+    )
     group.add_argument("--no-control", action="store_true", help="no RANDOM arm at the same budget")
 
 
