@@ -84,7 +84,9 @@ class IrepairKlMethod:
 class ExmateMethod:
     """Rewards good and penalises bad continuations without a reference model (ExMATE, arXiv 2408.16751)."""
 
-    penalty_weight: float = 0.1
+    penalty_weight: float = 1.0
+    """λ; 1 as in the paper. The penalty fades with the probability of what it penalises, so it never pushes harder
+    than the reward pulls: at a token probability of 0.05, a usual one, a twentieth as hard."""
     dpo_weight: float = 0.0
     """Of a DPO term beside it; above 0 the reference model is needed."""
     beta: float = 0.1

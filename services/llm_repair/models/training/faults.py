@@ -1,4 +1,4 @@
-"""What ends a training run: numbers that are none, gradients that explode, memory that does not suffice."""
+"""What ends a training run: nothing to learn, no finite numbers, exploding gradients, too little memory."""
 
 from __future__ import annotations
 
@@ -8,8 +8,22 @@ from contextlib import contextmanager
 
 import torch
 
-from llm_repair.core.errors import GradientExploded, LossNotFinite, OutOfMemory
+from llm_repair.core.errors import DatasetInvalid, GradientExploded, LossNotFinite, OutOfMemory
 from llm_repair.core.repair import RepairMethod
+from llm_repair.models.training.batches import NAMED_IDS, TokenisedSample
+
+
+def require_learnt_tokens(samples: Sequence[TokenisedSample]) -> None:
+    """Refuses samples without a token to learn, of which a mean cannot be taken.
+
+    Raises:
+      DatasetInvalid: names the first of them.
+    """
+    masked = [sample.id for sample in samples if not all(sample.continuations)]
+    if masked:
+        named = masked[:NAMED_IDS]
+        message = f"{len(masked)} samples have no token to learn; the first are {', '.join(named)}"
+        raise DatasetInvalid(message, count=len(masked), ids=",".join(named))
 
 
 def require_finite(value: float, step: int, what: str) -> None:

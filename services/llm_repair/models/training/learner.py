@@ -21,20 +21,17 @@ from llm_repair.core.execution import StepContext
 from llm_repair.core.repair import Precision, RepairMethod
 from llm_repair.models.training.adapters import TrainableModel
 from llm_repair.models.training.batches import TokenisedSample, mismatched
-from llm_repair.models.training.faults import is_out_of_memory, require_finite
+from llm_repair.models.training.divergence import Divergence
+from llm_repair.models.training.faults import is_out_of_memory, require_finite, require_learnt_tokens
 from llm_repair.models.training.log_probs import LogProbs
-from llm_repair.models.training.objectives import Objective, Preview, Scored, kl_divergence
+from llm_repair.models.training.objectives import Objective, Preview, Scored
 from llm_repair.models.training.recomputation import recompute_activations
-from llm_repair.models.training.reference import ReferenceModel
-from llm_repair.models.training.sensitivity import Blocks, most_sensitive
+from llm_repair.models.training.reference import ReferenceModel, measured
+from llm_repair.models.training.sensitivity import Blocks
 from llm_repair.models.training.utility import UtilityTexts
 
 # pyright: reportUnknownMemberType=false
 # torch annotates some of its functions in part only.
-
-KL_COPIES = 2
-"""How many times the logits of a part are held for a divergence, compared with a log-probability: two models have
-them."""
 
 T = TypeVar("T")
 
@@ -66,9 +63,15 @@ class Learner:
         context: StepContext,
         utility: UtilityTexts | None = None,
     ) -> None:
-        """Prepares for the samples of a run, before its first step; needs utility texts if the objective does."""
+        """Prepares for the samples of a run, before its first step; needs utility texts if the objective does.
+
+        Raises:
+          DatasetInvalid: a sample has no token to learn.
+          ModelInvalid: the architecture cannot be trained as the method asks.
+        """
         needs = objective.needs
         assert needs.kl_weight == 0 or utility is not None
+        require_learnt_tokens(samples)
         self._target = target
         self._objective = objective
         self._needs = needs
@@ -87,6 +90,11 @@ class Learner:
         )
         live = needs.kl_weight > 0 or (needs.preview is not None and needs.preview.mismatched)
         self._reference = ReferenceModel(target, self._log_probs) if live else None
+        self._divergence = (
+            Divergence(self._log_probs, self._reference, context, weight=needs.kl_weight)
+            if self._reference and needs.kl_weight > 0
+            else None
+        )
         self._halved = False
         self.reference: Mapping[str, Tensor] = {}
         """Log-probabilities before training, (continuations,) by sample id; filled in by `remember`."""
@@ -99,7 +107,7 @@ class Learner:
         views = self._views(samples)
         if not self._needs.reference:
             return torch.zeros(len(views), self._needs.continuations)
-        return self._within_memory(lambda: self._measure_reference(views), 0)
+        return self._within_memory(lambda: measured(self._log_probs, views, self._context), 0)
 
     def remember(self, samples: Sequence[TokenisedSample], rows: Tensor) -> None:
         """Takes what `measure_reference` returned for these samples as the reference from now on."""
@@ -127,7 +135,7 @@ class Learner:
         texts = self._utility.of_step(step, len(batch)) if self._utility else []
         if self._blocks is None:
             return self._pass_over(batch, texts, step)
-        block = self._most_sensitive(self._blocks, batch, step)
+        block = self._blocks.most_sensitive(self._log_probs, batch, step, self._context)
         with self._blocks.only(block):
             return replace(self._pass_over(batch, texts, step), block=block)
 
@@ -144,8 +152,10 @@ class Learner:
             start += len(part)
         for name in found.measures:
             found.measures[name] /= len(views)
-        if texts:
-            self._add_divergence(found, texts, step)
+        if texts and self._divergence:
+            divergence = self._divergence.over(texts, step)
+            found.measures["kl"] = divergence
+            found.loss += self._needs.kl_weight * divergence
         return found
 
     def _add_part(
@@ -169,22 +179,6 @@ class Learner:
         for name, measure in terms.measures.items():
             found.measures[name] += float(measure.sum())
         self._context.count(tokens=tokens)
-
-    def _add_divergence(self, found: BatchLoss, texts: Sequence[TokenisedSample], step: int) -> None:
-        """Adds the divergence from the reference, the mean over all tokens of the texts."""
-        assert self._reference is not None
-        weight = sum(self._log_probs.learnt_tokens(text) for text in texts)
-        for part in self._log_probs.parts(texts, copies=KL_COPIES):
-            self._context.raise_if_cancelled()
-            reference = self._reference.logits(part)
-            logits, batch = self._log_probs.logits(part)
-            divergence = kl_divergence(reference, logits).sum() / weight
-            value = divergence.item()
-            require_finite(value, step, "divergence on utility texts")
-            _backward(self._needs.kl_weight * divergence)
-            found.loss += self._needs.kl_weight * value
-            found.measures["kl"] += value
-            self._context.count(tokens=2 * batch.tokens)
 
     def _previewed(self, views: Sequence[TokenisedSample]) -> Tensor | None:
         """Returns what the objective makes of the whole batch, (samples,); None where it wants nothing of it."""
@@ -210,32 +204,6 @@ class Learner:
             before.append(self._reference.of(part)[0])
             self._context.count(tokens=tokens)
         return self._scored(seen, torch.cat(own), torch.cat(before), None)
-
-    def _most_sensitive(self, blocks: Blocks, batch: Sequence[TokenisedSample], step: int) -> int:
-        """Returns the block with the largest gradient of the loss per token of the last continuations."""
-        unwanted = [replace(sample, continuations=sample.continuations[-1:]) for sample in batch]
-        weight = sum(self._log_probs.learnt_tokens(sample) for sample in unwanted)
-        for part in self._log_probs.parts(unwanted):
-            self._context.raise_if_cancelled()
-            log_probs, tokens = self._log_probs.of(part)
-            _backward(-log_probs.sum() / weight)
-            self._context.count(tokens=tokens)
-        sensitivities = blocks.sensitivities()
-        require_finite(sum(sensitivities.values()), step, "sensitivity of a block")
-        return most_sensitive(sensitivities)
-
-    def _measure_reference(self, views: Sequence[TokenisedSample]) -> Tensor:
-        rows: list[Tensor] = []
-        with torch.no_grad():
-            for part in self._log_probs.parts(views):
-                self._context.raise_if_cancelled()
-                log_probs, tokens = self._log_probs.of(part)
-                require_finite(float(log_probs.sum()), 0, "log-probability before training")
-                rows.append(log_probs.cpu())
-                self._context.count(tokens=tokens)
-                done = sum(len(row) for row in rows)
-                self._context.progress(done, len(views), "samples", stage="reference")
-        return torch.cat(rows)
 
     def _scored(
         self, part: Sequence[TokenisedSample], log_probs: Tensor, reference: Tensor, batchwide: Tensor | None

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from llm_repair.core.execution import StepContext
 from llm_repair.models.training.adapters import TrainableModel
 from llm_repair.models.training.batches import TokenisedSample
+from llm_repair.models.training.faults import require_finite
 from llm_repair.models.training.log_probs import LogProbs
 
 
@@ -33,3 +35,25 @@ class ReferenceModel:
         """Returns the logits behind every counted token, (predictions, vocab), as `LogProbs.logits` orders them."""
         with torch.no_grad():
             return self._log_probs.logits(samples, weights=self._weights)[0]
+
+
+@torch.no_grad()
+def measured(log_probs: LogProbs, samples: Sequence[TokenisedSample], context: StepContext) -> Tensor:
+    """Returns the log-probabilities of samples at the present weights, (samples, continuations), in main memory.
+
+    For samples that are met again and again, this before training is cheaper than a reference model during it.
+
+    Raises:
+      LossNotFinite: one is NaN or infinite; carries step 0.
+    """
+    rows: list[Tensor] = []
+    done = 0
+    for part in log_probs.parts(samples):
+        context.raise_if_cancelled()
+        found, tokens = log_probs.of(part)
+        require_finite(float(found.sum()), 0, "log-probability before training")
+        rows.append(found.cpu())
+        done += len(part)
+        context.count(tokens=tokens)
+        context.progress(done, len(samples), "samples", stage="reference")
+    return torch.cat(rows)

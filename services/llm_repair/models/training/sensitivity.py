@@ -11,10 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
+import torch
 from torch import nn
 
+from llm_repair.core.execution import StepContext
 from llm_repair.models.training.adapters import TrainableModel, transformer_layers
+from llm_repair.models.training.batches import TokenisedSample
+from llm_repair.models.training.faults import require_finite
+from llm_repair.models.training.log_probs import LogProbs
 
 
 class Blocks:
@@ -36,6 +42,27 @@ class Blocks:
         """Returns sqrt(Σ‖grad‖²) of each block, by its number from 0 at the input, off the gradients there are."""
         return {number: _norm(parameters) for number, parameters in self._blocks.items()}
 
+    def most_sensitive(
+        self, log_probs: LogProbs, samples: Sequence[TokenisedSample], step: int, context: StepContext
+    ) -> int:
+        """Returns the block most sensitive to the loss per token of the samples' last continuations.
+
+        Leaves the gradients of that loss. Costs a pass through the whole model, forward and backward.
+
+        Raises:
+          LossNotFinite: a sensitivity is NaN or infinite; carries the step.
+        """
+        unwanted = [replace(sample, continuations=sample.continuations[-1:]) for sample in samples]
+        weight = sum(log_probs.learnt_tokens(sample) for sample in unwanted)
+        for part in log_probs.parts(unwanted):
+            context.raise_if_cancelled()
+            scores, tokens = log_probs.of(part)
+            torch.autograd.backward(-scores.sum() / weight)
+            context.count(tokens=tokens)
+        sensitivities = self.sensitivities()
+        require_finite(sum(sensitivities.values()), step, "sensitivity of a block")
+        return largest(sensitivities)
+
     @contextmanager
     def only(self, block: int) -> Generator[None]:
         """Asks for the gradients of one block alone; no parameter of another is touched by a step meanwhile.
@@ -54,7 +81,7 @@ class Blocks:
                     parameter.requires_grad_(True)
 
 
-def most_sensitive(sensitivities: Mapping[int, float]) -> int:
+def largest(sensitivities: Mapping[int, float]) -> int:
     """Returns the block of the largest sensitivity; of equal ones the lowest."""
     return max(sorted(sensitivities), key=lambda block: sensitivities[block])
 
