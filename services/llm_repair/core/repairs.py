@@ -6,10 +6,11 @@ import enum
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from llm_repair.core.errors import IllegalTransition
+from llm_repair.core.errors import IllegalTransition, InvalidFields
 from llm_repair.core.evaluation import Evaluation, Judge
 from llm_repair.core.fields import FieldChecks
 from llm_repair.core.gate import GatePolicy
+from llm_repair.core.presets import resolved
 from llm_repair.core.references import DatasetKind, DatasetRef, ModelRef
 from llm_repair.core.repair import KL_METHODS, UNPAIRED_METHODS, RepairMethod
 from llm_repair.core.scoring import DYNAMICS_SCORES, JUDGE_SCORES, MODEL_SCORES
@@ -104,9 +105,7 @@ class RepairSpec:
     @property
     def scores(self) -> tuple[Score, ...]:
         """The scores that the strategy goes by: those of its filters, outermost first, then that of the ranking."""
-        if not isinstance(self.selection, SelectionStrategy):
-            return ()
-        parts = (*self.selection.filters, self.selection.ranking)
+        parts = (*self._strategy.filters, self._strategy.ranking) if self._strategy else ()
         return tuple(score for part in parts if (score := score_gone_by(part)))
 
     @property
@@ -124,9 +123,8 @@ class RepairSpec:
     @property
     def needs_encoder(self) -> bool:
         """Whether texts are embedded."""
-        if not isinstance(self.selection, SelectionStrategy):
-            return False
-        return view_ranked_by(self.selection.ranking) is not None or Score.INSTANCE_HARDNESS in self.scores
+        by_view = self._strategy is not None and view_ranked_by(self._strategy.ranking) is not None
+        return by_view or Score.INSTANCE_HARDNESS in self.scores
 
     @property
     def pool_kind(self) -> DatasetKind:
@@ -147,6 +145,16 @@ class RepairSpec:
             return self.evaluation.judges
         judged = isinstance(self.pool, SelfGeneratedPool) or any(score in JUDGE_SCORES for score in self.scores)
         return self.evaluation.judges[:1] if judged else ()
+
+    @property
+    def _strategy(self) -> SelectionStrategy | None:
+        """The strategy with what its preset stands for, since that decides what is needed; None for a search."""
+        if not isinstance(self.selection, SelectionStrategy):
+            return None
+        try:
+            return resolved(self.selection)
+        except InvalidFields:  # parameters beside a preset, which is refused with all else that is wrong
+            return self.selection
 
 
 class RepairState(enum.Enum):

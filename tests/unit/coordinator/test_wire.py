@@ -62,6 +62,8 @@ def test_everything_a_selection_lacks_is_listed_at_once() -> None:
         (ROWS + PROXY + "strategy { grand {} }", set[str]()),
         (ROWS + "strategy { ccs { score: SCORE_AUM } }", {"spec.model"}),
         (ROWS + "strategy { ccs { score: SCORE_TOXICITY } }", set[str]()),
+        (ROWS + "strategy { ccs {} }", {"spec.model"}),
+        (ROWS + "strategy { ccs {} preset: SELECTION_PRESET_PAPER }", set[str]()),
         (ROWS + PROXY + "strategy { learnability {} }", {"spec.model"}),
         (ROWS + MODEL + "strategy { learnability {} }", set[str]()),
         (ROWS + "strategy { hardness_filter {} }", {"spec.encoder"}),
