@@ -22,6 +22,8 @@ SEARCH_POINTS_PER_CLUSTER = 128
 TRAINING_POINTS = 16_384
 TRAINING_POINTS_PER_CLUSTER = 256
 """The larger of the two is the sample that trains the centroids in the end; every point is assigned."""
+_PRODUCTS_AT_ONCE = 2**22
+"""32 MB of float64."""
 _SAFE_EXPONENT = 30
 """Points with a largest coordinate outside 2**-30 to 2**30 are scaled, so that float32 holds sums of their squares."""
 
@@ -88,13 +90,18 @@ def _sample(points: FloatArray, count: int, seed: int) -> npt.NDArray[np.float32
 def _assigned(block: FloatArray, centroids: npt.NDArray[np.float64]) -> tuple[IntArray, npt.NDArray[np.float32]]:
     """Returns the nearest centroid of each point, ties to the smaller index, and the distance to it."""
     wide = block.astype(np.float64)
-    # One product a point: in a product of matrices the last bits depend on the place of a point, and equal ones must
-    # stay together.
-    products = np.matmul(centroids, wide[:, :, None])[:, :, 0]
-    # ||x - c||^2 without ||x||^2, which is the same for every c.
-    labels = ((centroids**2).sum(axis=1) - 2 * products).argmin(axis=1)
+    step = max(1, _PRODUCTS_AT_ONCE // len(centroids))
+    labels = np.concatenate([_nearest(wide[start : start + step], centroids) for start in range(0, len(wide), step)])
     wide -= centroids[labels]
     return labels, np.sqrt(np.vecdot(wide, wide)).astype(np.float32)
+
+
+def _nearest(points: npt.NDArray[np.float64], centroids: npt.NDArray[np.float64]) -> IntArray:
+    # One product a point: in a product of matrices the last bits depend on the place of a point, and equal ones must
+    # stay together.
+    products = np.matmul(centroids, points[:, :, None])[:, :, 0]
+    # ||x - c||^2 without ||x||^2, which is the same for every c.
+    return (np.vecdot(centroids, centroids) - 2 * products).argmin(axis=1)
 
 
 def _distinct_up_to(points: FloatArray, most: int) -> int:
