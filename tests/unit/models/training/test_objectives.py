@@ -109,7 +109,7 @@ def test_exmate_penalty_pulls_as_hard_as_the_rejected_continuation_is_likely() -
     [(0.0, True, 0.5), (0.0, False, 0.5), (10.0, True, 0.268941), (10.0, False, 0.731059), (4.0, True, 0.401312)],
 )
 def test_kto_loss_worked_by_hand(ratio: float, desirable: bool, expected: float) -> None:
-    """beta 0.1, z0 0: 1 - sigma(0) = 0.5, 1 - sigma(1) = 0.268941 and its mirror 0.731059, 1 - sigma(0.4) = 0.401312."""
+    """beta 0.1, z0 0: 1 - sigma(0) = 0.5, 1 - sigma(1) = 0.268941, its mirror 0.731059, 1 - sigma(0.4) = 0.401312."""
     loss = kto_loss(torch.tensor([ratio]), torch.tensor([desirable]), torch.tensor(0.0), beta=0.1)
 
     assert loss.item() == pytest.approx(expected, abs=1e-6)

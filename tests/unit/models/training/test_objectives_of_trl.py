@@ -36,7 +36,9 @@ class Predicting:
 
 def trainer(**settings: Any) -> SimpleNamespace:
     """Stands in for a trainer with these settings."""
-    accelerator = SimpleNamespace(device=torch.device("cpu"), gather_for_metrics=lambda value: value)
+    accelerator = SimpleNamespace(
+        device=torch.device("cpu"), gather=lambda value: value, gather_for_metrics=lambda value: value
+    )
     return SimpleNamespace(
         model=SimpleNamespace(training=True),
         accelerator=accelerator,
