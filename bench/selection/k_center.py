@@ -32,6 +32,9 @@ from llm_repair.selection.strategies.k_center import KCenterSelection
 QUICK = (Size(1_000, 100, 1),)
 FULL = (Size(5_000, 250, 5), Size(20_000, 1_000, 3), Size(200_000, 1_000, 3))
 """In, at the edge of, and out of a last-level cache of 32 MB."""
+_AT_ONCE = "scikit-learn distances at once"
+_APRICOT = "apricot facility location, other objective"
+_SUBMODLIB = "submodlib facility location, other obj."
 _SWEEP = "reading the matrix per pick (limit)"
 
 
@@ -47,7 +50,14 @@ def _side_by_side(features: Features, size: Size) -> Iterator[Line]:
     timings = interleaved(present(contenders, size.n), rounds=size.rounds)
     radii = {name: _radius(points, rows) for name, rows in timings.values.items() if len(rows)}
     agrees = {"ours": radii["ours"] <= AS_GOOD * min(radii.values())}
-    yield from lines_of(timings, "selection.k_center", str(size), agrees=agrees, limit=_SWEEP)
+    yield from lines_of(
+        timings,
+        "selection.k_center",
+        str(size),
+        agrees=agrees,
+        limit=_SWEEP,
+        other_work=(_AT_ONCE, _APRICOT, _SUBMODLIB),
+    )
     yield from absent(contenders, "selection.k_center", size.n)
 
 
@@ -73,19 +83,19 @@ def _contenders(features: Features, points: Points, size: Size) -> list[Contende
             rows=range(20_001),
         ),
         Contender(
-            "scikit-learn distances at once",
+            _AT_ONCE,
             lambda: _by_all_distances(points, start, size.picks),
             needs=("sklearn",),
             rows=range(20_001),
         ),
         Contender(
-            "apricot facility location, other objective",
+            _APRICOT,
             lambda: _by_apricot(points, size.picks),
             needs=("apricot",),
             rows=range(20_001),
         ),
         Contender(
-            "submodlib facility location, other obj.",
+            _SUBMODLIB,
             lambda: _by_submodlib(points, size.picks),
             needs=("submodlib",),
             rows=range(5_001),

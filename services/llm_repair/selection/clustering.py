@@ -45,7 +45,7 @@ class Clusters:
 
 
 def rule_of_thumb(points: int) -> int:
-    """Returns k = sqrt(n / 2), rounded, at least 1 (Mardia, Kent & Bibby, Multivariate Analysis, 1979, §13.1)."""
+    """Returns k = sqrt(n / 2), rounded, at least 1 (Mardia, Kent & Bibby, Multivariate Analysis, 1979)."""
     return max(1, round(math.sqrt(points / 2)))
 
 

@@ -57,7 +57,7 @@ def centroids_of(points: Float32Array, clusters: int, seed: int) -> Centroids:
 
 
 def _seeded(points: Float32Array, clusters: int, rng: np.random.Generator) -> Float32Array:
-    """Returns starts by greedy k-means++ (Arthur & Vassilvitskii 2007, §5): the best of a few draws each time."""
+    """Returns starts by greedy k-means++ (Arthur & Vassilvitskii 2007): the best of a few draws each time."""
     draws = 2 + int(math.log(clusters))
     squares = np.vecdot(points, points)
     chosen = [int(rng.integers(len(points)))]

@@ -14,7 +14,7 @@ def one_blas_thread() -> contextlib.AbstractContextManager[object]:
     """Keeps NumPy's matrix products to one thread while it lasts.
 
     How a product is split over threads would show in its last bits. And on busy cores the threads wait for each other:
-    with two on two such cores the small products of K_CENTER took twenty times as long.
+    with two on two such cores the small products of K_CENTER took more than ten times as long.
     """
     return _controller().limit(limits=1, user_api="blas")
 
