@@ -14,7 +14,14 @@ from transformers import PreTrainedModel
 
 from llm_repair.artifacts.datasets import iterate_rows
 from llm_repair.artifacts.store import ArtifactStore
-from llm_repair.core.errors import FieldViolation, InvalidFields, StepCancelled
+from llm_repair.core.errors import (
+    AdapterNotApplied,
+    FieldViolation,
+    InvalidFields,
+    StepCancelled,
+    StorageFull,
+    StorageUnavailable,
+)
 from llm_repair.core.execution import Artifact, Json, StepContext, StepOutput
 from llm_repair.core.repair import KL_METHODS
 from llm_repair.core.steps import RepairStep, step_key
@@ -143,13 +150,18 @@ class _Repair:
         return change
 
     def _leave_partial(self, training: TrainingRun, target: TrainableModel) -> None:
-        """Keeps the best model so far under the attempt's name; nothing if no step was taken."""
+        """Keeps the best model so far under the attempt's name; nothing if it is the base still, or cannot be kept."""
         if training.steps_taken == 0:
             return
         kept = training.keep_best().kept_step
         folder = self.context.workdir / "partial"
-        self._save_merged(target, folder)
-        self.store.put_partial(self.context.key, self.context.workdir.name, folder)
+        try:
+            self._save_merged(target, folder)
+            self.store.put_partial(self.context.key, self.context.workdir.name, folder)
+        except (AdapterNotApplied, StorageFull, StorageUnavailable) as error:
+            # A repair that is paused or cancelled has not failed.
+            self.context.note("left no model", step=kept, reason=error.reason)
+            return
         self.context.note("left the best model so far", step=kept)
 
 

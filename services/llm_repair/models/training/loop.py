@@ -19,6 +19,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from llm_repair.core.errors import StepCancelled, StorageFull, StorageUnavailable
 from llm_repair.core.execution import StepContext
 from llm_repair.core.repair import Optimizer, RepairMethod
 from llm_repair.models.training.adapters import TrainableModel
@@ -120,7 +121,7 @@ class TrainingRun:
         self._optimizer = _optimizer(method, list(self._parameters.values()))
         self._best: dict[str, Tensor] = {}
         self._history = History()
-        self._step = 0
+        self._step = self._saved_step = self._observed_step = 0
         self._seconds: defaultdict[str, float] = defaultdict(float)
 
     @property
@@ -135,14 +136,18 @@ class TrainingRun:
           LossNotFinite: a loss or gradient became NaN or infinite; carries the step.
           GradientExploded: gradients were too large for too many steps in a row; carries the step.
           OutOfMemory: memory ran out, on halved micro-batches too; carries the step.
-          StepCancelled: the context says so; `keep_best` can still be called.
+          StepCancelled: the context says so; a checkpoint is left, and `keep_best` can still be called.
         """
         with _deterministic():
             with out_of_memory_named(0):
                 self._start()
-            while self._step < self._schedule.steps and not self._out_of_patience():
-                with out_of_memory_named(self._step + 1):
-                    self._take_step(self._step + 1)
+            try:
+                while self._step < self._schedule.steps and not self._out_of_patience():
+                    with out_of_memory_named(self._step + 1):
+                        self._take_step(self._step + 1)
+            except StepCancelled:
+                self._leave_checkpoint()
+                raise
         return self.keep_best()
 
     def keep_best(self) -> TrainingResult:
@@ -169,11 +174,13 @@ class TrainingRun:
             restore_optimizer(self._optimizer, self._parameters, state.optimizer)
             self._best = {name: value.clone() for name, value in state.best.items()}
             self._history = state.history
-            self._step = state.step
+            self._step = self._saved_step = self._observed_step = state.step
             if self._observer:
                 self._observer.restore(state.observed)
         self._learner.remember(everyone, rows)
         self._report()
+        if self._step:
+            self._validate_when_due()
 
     def _take_step(self, step: int) -> None:
         with self._timed("training"):
@@ -182,11 +189,11 @@ class TrainingRun:
             norm = self._update(step)
             pace = found.tokens / (time.perf_counter() - started)
             self._record(step, found, norm, pace)
-        if self._held_out and self._schedule.validates_after(step):
-            self._validate(step)
+        self._validate_when_due()
         if self._observer and self._schedule.ends_epoch(step):
             with self._timed("observation"), torch.no_grad():
                 self._observer.after_epoch(step)
+        self._observed_step = step
         if self._schedule.checkpoints_after(step):
             self._checkpoint()
         self._report()
@@ -223,7 +230,11 @@ class TrainingRun:
             )
         )
 
-    def _validate(self, step: int) -> None:
+    def _validate_when_due(self) -> None:
+        """Measures the validation loss after the present step, unless an attempt that was resumed from here had."""
+        step, done = self._step, self._history.validations
+        if not self._held_out or not self._schedule.validates_after(step) or (done and done[-1].step == step):
+            return
         with self._timed("validation"):
             loss = self._learner.validate(self._held_out, step)
         self._history.validations.append(ValidationPoint(step, loss))
@@ -247,9 +258,24 @@ class TrainingRun:
                 history=self._history,
             )
             self._checkpoints.save(state)
+        self._saved_step = self._step
+
+    def _leave_checkpoint(self) -> None:
+        """Saves where a cancelled run stands, so that it can go on from there.
+
+        Not amid an observation, which may have gathered half of what it gathers: then an older checkpoint must do.
+        """
+        observed = self._observer is None or self._observed_step == self._step
+        if self._step == self._saved_step or not observed:
+            return
+        try:
+            self._checkpoint()
+        except (StorageFull, StorageUnavailable) as error:
+            self._context.note("left no checkpoint", step=self._step, reason=error.reason)
 
     def _report(self) -> None:
-        self._context.progress(self._step, self._schedule.steps, "optimizer steps")
+        measures = _latest(self._history)
+        self._context.progress(self._step, self._schedule.steps, "optimizer steps", measures=measures)
 
     @contextmanager
     def _timed(self, part: str) -> Generator[None]:
@@ -261,6 +287,18 @@ class TrainingRun:
             self._seconds[part] += seconds
             if self._target.model.device.type != "cpu":
                 self._context.count(accelerator_s=seconds)
+
+
+def _latest(history: History) -> dict[str, float]:
+    """Returns what a run shows of itself: the `TRAINING_MEASURES`, and those of the method."""
+    latest: dict[str, float] = {}
+    if history.curve:
+        point = history.curve[-1]
+        of_step = ("loss", "learning_rate", "gradient_norm", "tokens_per_s")
+        latest = {**point.measures, **{name: getattr(point, name) for name in of_step}}
+    if history.validations:
+        latest["validation_loss"] = history.validations[-1].loss
+    return latest
 
 
 def _utility(
