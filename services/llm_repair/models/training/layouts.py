@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedModel
 
 from llm_repair.models.training.batches import TokenBatch, TokenisedSample, padded_batch
-from llm_repair.models.training.packing import packed_batch
+from llm_repair.models.training.packing import ROW_TOKENS, packed_batch
 from llm_repair.models.training.readout import READOUT_TOLERANCE, continuation_log_probs, takes_positions
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
@@ -24,17 +24,15 @@ def layout_for(model: PreTrainedModel, samples: Sequence[TokenisedSample], *, pr
     samples: a few, to compare on. Models with linear attention see other tokens than the mask of a packed row allows;
     models with a local window do where a row outgrows it, and then that batch alone is padded.
     """
-
-    def packed(chosen: Sequence[TokenisedSample]) -> TokenBatch:
-        return packed_batch(chosen, prompt_in_loss=prompt_in_loss)
+    longest = longest_packed_row(model)
+    # Rows of uneven lengths come out up to twice as long as is asked for.
+    wanted = ROW_TOKENS if longest >= 2 * ROW_TOKENS else max(1, int(longest / 2))
 
     def padded(chosen: Sequence[TokenisedSample]) -> TokenBatch:
         return padded_batch(chosen, prompt_in_loss=prompt_in_loss)
 
-    longest = longest_packed_row(model)
-
     def fitting(chosen: Sequence[TokenisedSample]) -> TokenBatch:
-        batch = packed(chosen)
+        batch = packed_batch(chosen, prompt_in_loss=prompt_in_loss, row_tokens=wanted)
         return batch if batch.input_ids.shape[1] <= longest else padded(chosen)
 
     if longest == 0 or not takes_positions(model):

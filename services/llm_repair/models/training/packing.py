@@ -32,13 +32,15 @@ class _Row:
     owners: list[int] = field(default_factory=list[int])
 
 
-def packed_batch(samples: Sequence[TokenisedSample], *, prompt_in_loss: bool = False) -> TokenBatch:
-    """Lays out samples in as few rows of about `ROW_TOKENS` as hold them, with next to no padding.
+def packed_batch(
+    samples: Sequence[TokenisedSample], *, prompt_in_loss: bool = False, row_tokens: int = ROW_TOKENS
+) -> TokenBatch:
+    """Lays out samples in as few rows of about `row_tokens` as hold them, with next to no padding.
 
     The last token of a continuation predicts nothing and is not read. The first token of a prompt is predicted
     by nothing; the others count for every continuation of the sample where `prompt_in_loss`.
     """
-    rows = [_Row() for _ in range(_row_count(samples))]
+    rows = [_Row() for _ in range(_row_count(samples, row_tokens))]
     for index in sorted(range(len(samples)), key=lambda i: (-_read_tokens(samples[i]), i)):
         emptiest = min(rows, key=lambda row: len(row.ids))
         _append(emptiest, samples[index], index, prompt_in_loss)
@@ -61,9 +63,9 @@ def _read_tokens(sample: TokenisedSample) -> int:
     return sample.tokens - len(sample.continuations)
 
 
-def _row_count(samples: Sequence[TokenisedSample]) -> int:
+def _row_count(samples: Sequence[TokenisedSample], row_tokens: int) -> int:
     lengths = [_read_tokens(sample) for sample in samples]
-    return max(1, min(len(lengths), round(sum(lengths) / max(ROW_TOKENS, *lengths))))
+    return max(1, min(len(lengths), round(sum(lengths) / max(row_tokens, *lengths))))
 
 
 def _append(row: _Row, sample: TokenisedSample, index: int, prompt_in_loss: bool) -> None:
