@@ -18,7 +18,15 @@ from llm_repair.core.errors import Code, FieldViolation, InvalidFields, NotCarri
 from llm_repair.core.evaluation import DetoxifyJudge, Evaluation, HatesonarJudge, Judge, ProfanityJudge
 from llm_repair.core.presets import resolved, resolved_method
 from llm_repair.core.references import DatasetRef, ModelRef
-from llm_repair.core.registry import JUDGES, METHODS, PROTOCOLS, STRATEGIES, check_carried_out, name_of
+from llm_repair.core.registry import (
+    JUDGES,
+    METHODS,
+    PROTOCOLS,
+    STRATEGIES,
+    check_carried_out,
+    check_one_device,
+    name_of,
+)
 from llm_repair.core.repairs import PoolRows, RepairGoal, RepairSpec
 from llm_repair.core.selection import AutoSearch, SelectionStrategy
 
@@ -63,6 +71,7 @@ def _check_carried_out(spec: RepairSpec) -> None:
         check_carried_out(STRATEGIES, part)
     if spec.method and spec.goal is RepairGoal.REPAIR:
         check_carried_out(METHODS, spec.method.objective)
+        check_one_device(spec.method)
     check_carried_out(PROTOCOLS, spec.evaluation.protocol.kind)
 
 

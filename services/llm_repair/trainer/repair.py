@@ -23,6 +23,7 @@ from llm_repair.core.errors import (
     StorageUnavailable,
 )
 from llm_repair.core.execution import Artifact, Json, StepContext, StepOutput
+from llm_repair.core.registry import check_one_device
 from llm_repair.core.repair import KL_METHODS
 from llm_repair.core.steps import RepairStep, step_key
 from llm_repair.models.loading import context_tokens, load_causal_lm, load_tokenizer
@@ -41,6 +42,7 @@ def run(step: RepairStep, store: ArtifactStore, context: StepContext) -> StepOut
     """Trains on the selected samples; outputs `model`, `curve` and, with LoRA, `adapter`.
 
     Raises:
+      NotCarriedOut: several devices are asked for.
       InvalidFields: the method has a KL term, and there are no utility texts for it.
       DatasetInvalid: a selected sample is unknown, lacks a continuation the method needs, or has no token.
       PoolTooSmall: nothing was selected, or a single utility text.
@@ -52,6 +54,7 @@ def run(step: RepairStep, store: ArtifactStore, context: StepContext) -> StepOut
       StepCancelled: the best model so far is left as a partial.
     """
     torch.set_num_threads(context.threads)
+    check_one_device(step.method)
     if isinstance(step.method.objective, KL_METHODS) and not step.utility_digest:
         raise InvalidFields([FieldViolation("utility_digest", "is required: the method has a KL term")])
     ids = list(json.loads(store.get_bytes(step.selection_digest))["ids"])
