@@ -112,10 +112,11 @@ def _ours(encoder: Encoder, texts: list[str], file: Path) -> Points:
         for start in range(0, len(texts), TEXTS_AT_ONCE):
             distinct.add(texts[start : start + TEXTS_AT_ONCE], encoder.prepare)
         order = distinct.order()
+        places = [order[cut.start : cut.stop] for cut in batches(distinct.tokens[order], encoder.batch_tokens)]
+        payloads = (list(distinct.read(batch)) for batch in places)
         vectors = np.empty((len(distinct), encoder.dimensions), dtype=np.float32)
-        for batch in batches(distinct.tokens[order], encoder.batch_tokens):
-            places = order[batch.start : batch.stop]
-            vectors[places] = encoder.embed(list(distinct.read(places)))
+        for batch, embedded in zip(places, encoder.embed_all(payloads, torch.get_num_threads()), strict=True):
+            vectors[batch] = embedded
         return vectors[distinct.rows]
 
 

@@ -73,6 +73,7 @@ class DistinctTexts:
             self._bounds.append(self._file.tell())
             self._tokens.append(text.tokens)
             self._truncated.append(text.is_truncated)
+        self._file.flush()
 
     def order(self) -> npt.NDArray[np.int64]:
         """Returns the numbers of the texts, longest first and then by digest: whatever the order of the rows."""
@@ -81,7 +82,6 @@ class DistinctTexts:
 
     def read(self, places: npt.NDArray[np.int64]) -> Iterator[bytes]:
         """Yields what the encoder reads of each text."""
-        self._file.flush()
         for place in map(int, places.tolist()):
             start, end = self._bounds[place], self._bounds[place + 1]
             yield os.pread(self._file.fileno(), end - start, start)

@@ -14,6 +14,7 @@ import itertools
 import json
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -125,10 +126,14 @@ class _Batched:
     def embed(self, span: range) -> Path:
         """Embeds some batches into a file of float32: the vectors of their texts, one after the other."""
         file = self._context.workdir / f"part-{span.start}.f32"
-        with file.open("wb") as part:
-            for number in span:
+        payloads = (list(self._texts.read(self._places(number))) for number in span)
+        embedding = closing(self._encoder.embed_all(payloads, self._context.threads))
+        with file.open("wb") as part, embedding as embedded:
+            for number, vectors in zip(span, embedded, strict=True):
                 self._context.raise_if_cancelled()
-                part.write(self._embedded(self._batches[number]).tobytes())
+                self._check(number, vectors)
+                part.write(vectors.tobytes())
+                self._report(number)
         return file
 
     def merge(self, parts: Sequence[Path], target: Path) -> None:
@@ -151,17 +156,21 @@ class _Batched:
             part.unlink()
         matrix.flush()
 
-    def _embedded(self, batch: range) -> npt.NDArray[np.float32]:
-        places = self._order[batch.start : batch.stop]
-        vectors = self._encoder.embed(list(self._texts.read(places)))
+    def _places(self, number: int) -> npt.NDArray[np.int64]:
+        batch = self._batches[number]
+        return self._order[batch.start : batch.stop]
+
+    def _check(self, number: int, vectors: npt.NDArray[np.float32]) -> None:
         finite = np.isfinite(vectors).all(axis=1)
         if not finite.all():
-            row = self._row_with(int(places[np.argmin(finite)]))
+            row = self._row_with(int(self._places(number)[np.argmin(finite)]))
             raise FeaturesInvalid("the encoder gave a row a vector with a NaN or infinite number", id=row)
+
+    def _report(self, number: int) -> None:
+        batch = self._batches[number]
         self._done += len(batch)
         self._context.count(tokens=int(self._lengths[batch.start : batch.stop].sum()))
         self._context.progress(self._done, len(self._order), "texts")
-        return vectors
 
     def _vectors(self, part: Path) -> Iterator[npt.NDArray[np.float32]]:
         """Reads a part: memory-mapped it would count as memory of this process, page by page."""

@@ -30,6 +30,11 @@ class Forward(Protocol):
         """`fused` or `library`."""
         ...
 
+    @property
+    def parallel(self) -> bool:
+        """Whether several threads may embed at once, each a batch of its own."""
+        ...
+
     def payload(self, text: str, ids: Sequence[int]) -> bytes:
         """Returns what `embed` needs of a text: of the text itself or of its token ids, truncated."""
         ...
@@ -43,6 +48,8 @@ class LibraryForward:
     """The library's own, for any encoder; pads a batch to its longest text."""
 
     name = "library"
+    parallel = False
+    """A tokenizer serves one thread at a time."""
 
     def __init__(self, model: SentenceTransformer, prompt: str, weights: WeightFormat) -> None:
         self._model, self._prompt = model, prompt
@@ -73,8 +80,10 @@ class FusedForward:
         bert: FusedBert,
         pooling: Callable[[PackedStates], Tensor],
         further: Sequence[Callable[[dict[str, Tensor]], dict[str, Tensor]]],
+        *,
+        parallel: bool,
     ) -> None:
-        self._bert, self._pooling, self._further = bert, pooling, further
+        self._bert, self._pooling, self._further, self.parallel = bert, pooling, further, parallel
 
     def payload(self, text: str, ids: Sequence[int]) -> bytes:
         """Returns the ids, so that nothing is tokenised twice."""
@@ -106,7 +115,8 @@ def fused_forward(model: SentenceTransformer, prompt: str, weights: WeightFormat
     if not all(_takes_vectors(module) for module in further):
         return None
     bert = FusedBert(transformer.auto_model, _DTYPES[weights])
-    return FusedForward(bert, _POOLINGS[pooling.pooling_mode], further)
+    on_cpu = model.device.type == "cpu"
+    return FusedForward(bert, _POOLINGS[pooling.pooling_mode], further, parallel=on_cpu)
 
 
 def _takes_vectors(module: Any) -> bool:

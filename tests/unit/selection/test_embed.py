@@ -262,15 +262,20 @@ def test_a_text_without_tokens_is_refused_by_its_row(
     assert context.tokens == 3  # of the first attempt
 
 
-def test_threads_are_those_the_step_may_use(encoder_folder: Path, store: ArtifactStore, context: Any) -> None:
+def test_threads_change_no_bit_and_are_as_many_as_before_afterwards(
+    encoder_folder: Path, store: ArtifactStore, context: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoder, "CPU_BATCH_TOKENS", 64)
     before = torch.get_num_threads()
-    context.threads = before + 1
     try:
-        attempt(pool(5), encoder_folder, store, context)
-
-        assert torch.get_num_threads() == before + 1
+        outputs = []
+        for context.threads in (1, 3):
+            outputs.append(attempt(pool(120), encoder_folder, store, context).outputs)
+            assert torch.get_num_threads() == context.threads
     finally:
         torch.set_num_threads(before)
+
+    assert outputs[0] == outputs[1]
 
 
 @pytest.mark.parametrize(

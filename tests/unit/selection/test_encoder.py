@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from llm_repair.selection.encoder import Encoder
 
 TEXTS = ["the cat sat on a mat", "rain", "", "the dog ran in the sun and the bird sang low and high " * 3, "a dog ran"]
 """Of different lengths, one empty, one longer than the encoder's 12 tokens."""
+WORDS = ["the", "cat", "dog", "sat", "ran", "on", "a", "mat"]
 
 
 def embedded(folder: Path, texts: list[str] = TEXTS, **options: Any) -> tuple[np.ndarray, Encoder]:
@@ -250,3 +251,48 @@ def test_vectors_of_another_length_are_refused(encoder_folder: Path, monkeypatch
         encoder.embed([text.payload for text in encoder.prepare(["cat", "dog"])])
 
     assert refused.value.metadata == {"shape": "2x5", "dimensions": "32"}
+
+
+@pytest.mark.parametrize("fused", [True, False])
+def test_batches_come_back_in_their_order_and_equal_batches_of_one_thread(encoder_folder: Path, fused: bool) -> None:
+    encoder = Encoder(encoder_folder, fused=fused)
+    batches = [[text.payload] for text in encoder.prepare(WORDS * 3)]
+    expected = [encoder.embed(batch) for batch in batches]
+
+    found = list(encoder.embed_all(iter(batches), threads=4))
+
+    assert np.array_equal(np.concatenate(found), np.concatenate(expected))
+    assert not np.array_equal(expected[0], expected[1])
+
+
+def test_no_more_batches_are_read_than_threads_need(encoder_folder: Path) -> None:
+    """What is read ahead lies in memory: with two threads four batches, and the one that is asked for."""
+    encoder = Encoder(encoder_folder)
+    read: list[int] = []
+
+    def batches() -> Iterator[list[bytes]]:
+        for number, text in enumerate(encoder.prepare(WORDS)):
+            read.append(number)
+            yield [text.payload]
+
+    embedded = encoder.embed_all(batches(), threads=2)
+    next(embedded)
+    embedded.close()
+
+    assert read == [0, 1, 2, 3, 4]
+
+
+def test_an_encoder_that_fails_amid_batches_says_so(encoder_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder = Encoder(encoder_folder)
+    batches = [[text.payload] for text in encoder.prepare(WORDS)]
+    first = encoder_forwards.FusedForward.embed
+
+    def failing(self: encoder_forwards.FusedForward, payloads: Sequence[bytes]) -> torch.Tensor:
+        if payloads == batches[3]:
+            raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+        return first(self, payloads)
+
+    monkeypatch.setattr(encoder_forwards.FusedForward, "embed", failing)
+
+    with pytest.raises(ModelInvalid):
+        list(encoder.embed_all(batches, threads=2))
