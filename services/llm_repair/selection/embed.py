@@ -62,14 +62,15 @@ def run(step: EmbedStep, store: ArtifactStore, context: StepContext, shards: Sha
     context.count(accelerator_s=mapped_s if encoder.on_accelerator else 0.0)
     about = {"pool": step.pool_digest, "encoder": step.encoder_digest, "text_view": step.text_view.name, **counts}
     (folder / "about.json").write_text(json.dumps(about, sort_keys=True), encoding="utf-8")
-    speed: dict[str, Json] = {
+    output = store.put_tree(folder)
+    cost: dict[str, Json] = {
         "forward": encoder.forward,
         "embedding_seconds": mapped_s,
         "tokens_per_second": batched.tokens / mapped_s,
         "seconds": time.perf_counter() - started,
         "peak_memory_bytes": memory.read(),
     }
-    return StepOutput({"embeddings": store.put_tree(folder)}, {**counts, **speed})
+    return StepOutput({"embeddings": output}, {**counts, **cost})
 
 
 def _read(

@@ -54,7 +54,9 @@ def _check_tokenizer(folder: Path) -> None:
 def _check_activation(file: Path) -> None:
     if not file.is_file():
         raise ModelInvalid("a Dense module of the encoder has no config.json")
-    document = cast("dict[str, Any]", read_json(file))
-    activation = document.get("activation_function")
+    document = read_json(file)
+    if not isinstance(document, dict):
+        raise ModelInvalid("the config.json of a Dense module is not an object")
+    activation = cast("dict[str, Any]", document).get("activation_function")
     if activation is not None and not str(activation).startswith(_ACTIVATIONS):
         raise UnsafeModel("a Dense module names an activation that torch does not have", field="activation_function")

@@ -184,15 +184,16 @@ def language_model(folder: Path) -> None:
         lambda folder: rewrite(folder / "config.json", lambda old: {**old, "hidden_size": 48}),
         lambda folder: rewrite(folder / "config.json", lambda old: {**old, "model_type": "no such architecture"}),
         lambda folder: add_dense(folder, width=0),
+        lambda folder: (add_dense(folder), (folder / "3_Dense" / "config.json").write_text("[]")),
     ],
     ids=[
         *("no modules", "language model", "no weights", "cut weights", "no configuration", "no tokenizer"),
         *("no pooling configuration", "modules of nothing", "no transformer", "no pooling", "other shapes"),
-        *("unknown architecture", "no dimensions"),
+        *("unknown architecture", "no dimensions", "dense configuration of another kind"),
     ],
 )
 @pytest.mark.filterwarnings("ignore::UserWarning")  # torch's, on a matrix of no rows
-def test_a_folder_that_is_no_working_encoder_is_invalid(folder: Path, change: Callable[[Path], None]) -> None:
+def test_a_folder_that_is_no_working_encoder_is_invalid(folder: Path, change: Callable[[Path], object]) -> None:
     change(folder)
 
     with pytest.raises(ModelInvalid):
