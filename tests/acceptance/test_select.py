@@ -31,7 +31,7 @@ from llm_repair.v1 import coordinator_pb2 as pb
 POOL = 24
 """Rows of the tiny pool."""
 MODEL, ENCODER, PROXY = "model", "encoder", "proxy"
-SHORT_SAMPLES = ("--low", "0", "--high", "1", "--failing-from", "0.4")
+LENIENT = ("--low", "0", "--high", "1", "--failing-from", "0.4")
 """The tiny model's samples are noise, so a bound between them would keep an arbitrary few."""
 CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "random": ((), ()),
@@ -50,7 +50,7 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "saps": ((ENCODER,), ("--clusters", "4")),
     "saps as released": ((ENCODER,), ("--preset", "paper")),
     "cluster_random": ((ENCODER,), ("--clusters", "4")),
-    "learnability": ((MODEL, ENCODER), (*SHORT_SAMPLES, "--then", "saps")),
+    "learnability": ((MODEL, ENCODER), (*LENIENT, "--then", "saps")),
     "hardness_filter": ((MODEL, ENCODER), ("--max-hardness", "1", "--then", "ccs")),
 }
 """What each strategy is given besides the pool, by model and by argument."""

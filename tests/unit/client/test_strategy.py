@@ -96,6 +96,14 @@ def test_what_a_strategy_does_not_have_is_refused_by_its_path(name, then, option
     assert part in violation.description
 
 
+def test_all_parameters_that_do_not_fit_are_named_at_once():
+    with pytest.raises(InvalidRequest) as caught:
+        selection_strategy("k-center", options=StrategyOptions(text_view="title", clusters=3, score="loss"))
+
+    fields = [violation.field for violation in caught.value.violations]
+    assert fields == ["strategy.k_center.text_view", "strategy.k_center.clusters", "strategy.k_center.score"]
+
+
 def test_an_unknown_preset_is_refused_where_it_would_stand():
     with pytest.raises(InvalidRequest) as caught:
         selection_strategy("learnability", then=["saps"], preset="best")

@@ -37,7 +37,7 @@ async def show(handle: RepairHandle, repair: pb.Repair, console: Console, out: P
     """Prints a selection, and writes it into a file: rows if its name ends in .jsonl, else ids and diagnostics."""
     selected = await handle.selection()
     print_rows(console, ("selection", words.short_name(repair.name)), _facts(repair, selected))
-    header = ("step", "seconds", "peak memory", "note")
+    header = ("step", "seconds", "worker peak memory", "note")
     print_rows(console, header, [_step(step) for step in repair.steps], right="seconds")
     if clusters := selected.diagnostics.get("clusters"):
         _print_groups(console, ("cluster", "size", "selected", "exemplar"), [_cluster(each) for each in clusters])

@@ -77,9 +77,7 @@ def selection_strategy(
     if name is not None or chosen.WhichOneof("kind") is None:
         choose(chosen, "kind", name or "", "strategy")
     _put_inside(chosen, then)
-    for field, value in dataclasses.asdict(options or StrategyOptions()).items():
-        if value is not None:
-            _set_parameter(chosen, field, value)
+    _set_parameters(chosen, options or StrategyOptions())
     if preset is not None:
         *_, (path, innermost) = _chain(chosen)
         assign(innermost, "preset", preset, f"{path}.preset")
@@ -92,14 +90,13 @@ def _chain(chosen: selection_pb2.SelectionStrategy) -> Iterator[tuple[str, selec
     while True:
         yield path, chosen
         part = _part(chosen)
-        if _INNER not in part.DESCRIPTOR.fields_by_name or not part.HasField(_INNER):
+        if _INNER not in part.DESCRIPTOR.fields_by_name or getattr(part, _INNER).WhichOneof("kind") is None:
             return
         path, chosen = f"{path}.{chosen.WhichOneof('kind')}.{_INNER}", getattr(part, _INNER)
 
 
 def _part(chosen: selection_pb2.SelectionStrategy) -> Message:
-    # Inside a filter nothing need be chosen, which means RANDOM.
-    return getattr(chosen, chosen.WhichOneof("kind") or "random")
+    return getattr(chosen, str(chosen.WhichOneof("kind")))
 
 
 def _put_inside(chosen: selection_pb2.SelectionStrategy, then: Sequence[str]) -> None:
@@ -111,6 +108,18 @@ def _put_inside(chosen: selection_pb2.SelectionStrategy, then: Sequence[str]) ->
             raise InvalidRequest([FieldViolation(path, f"{chosen.WhichOneof('kind')} is no filter and holds nothing")])
         chosen = getattr(part, _INNER)
         choose(chosen, "kind", name, path)
+
+
+def _set_parameters(chosen: selection_pb2.SelectionStrategy, options: StrategyOptions) -> None:
+    violations: list[FieldViolation] = []
+    for name, value in dataclasses.asdict(options).items():
+        try:
+            if value is not None:
+                _set_parameter(chosen, name, value)
+        except InvalidRequest as error:
+            violations += error.violations
+    if violations:
+        raise InvalidRequest(violations)
 
 
 def _set_parameter(chosen: selection_pb2.SelectionStrategy, name: str, value: object) -> None:
