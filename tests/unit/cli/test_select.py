@@ -39,7 +39,7 @@ def selected(coordinator):
         repair.spec.strategy.learnability.then.saps.clusters = 2
         rows = coordinator.put_blob("".join(json.dumps(row) + "\n" for row in ROWS).encode())
         outputs = {"selection": coordinator.put_blob(json.dumps(content).encode())}
-        usage = types_pb2.Usage(wall_s=1.5, peak_memory_bytes=210_000_000)
+        usage = types_pb2.Usage(wall_s=1.5, cpu_s=2.25, peak_memory_bytes=210_000_000)
         repair.steps.append(pb.Step(name="import.pool", outputs={"dataset": rows}, reused=True))
         repair.steps.append(pb.Step(name="select", outputs=outputs, usage=usage))
         return name
@@ -65,8 +65,8 @@ async def test_prints_what_was_taken_from_what_and_at_what_cost(run, coordinator
         "pool\t4 samples",
         "delivered\t2 samples, 18 tokens",
         "truncated\t1 of 4 texts (25.0 %)",
-        "import.pool\t0.00\t\treused; this is what it had cost",
-        "select\t1.50\t210 MB\t",
+        "import.pool\t0.00\t0.00\t\treused; this is what it had cost",
+        "select\t1.50\t2.25\t210 MB\t",
         "cluster\tsize\tselected\texemplar",
         "0\t3\t1\tr0",
     } <= set(lines)

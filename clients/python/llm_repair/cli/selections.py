@@ -37,8 +37,8 @@ async def show(handle: RepairHandle, repair: pb.Repair, console: Console, out: P
     """Prints a selection, and writes it into a file: rows if its name ends in .jsonl, else ids and diagnostics."""
     selected = await handle.selection()
     print_rows(console, ("selection", words.short_name(repair.name)), _facts(repair, selected))
-    header = ("step", "seconds", "worker peak memory", "note")
-    print_rows(console, header, [_step(step) for step in repair.steps], right="seconds")
+    header = ("step", "seconds", "cpu-seconds", "worker peak memory", "note")
+    print_rows(console, header, [_step(step) for step in repair.steps], right="seconds cpu-seconds")
     if clusters := selected.diagnostics.get("clusters"):
         _print_groups(console, ("cluster", "size", "selected", "exemplar"), [_cluster(each) for each in clusters])
     if strata := selected.diagnostics.get("strata"):
@@ -92,6 +92,7 @@ def _step(step: pb.Step) -> tuple[str, ...]:
     return (
         words.plain(step.name),
         f"{step.usage.wall_s:.2f}",
+        f"{step.usage.cpu_s:.2f}",
         words.size(memory) if memory else "",
         "reused; this is what it had cost" if step.reused else "",
     )
