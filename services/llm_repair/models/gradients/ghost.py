@@ -22,12 +22,12 @@ from llm_repair.models.gradients.head import OutputHead, Predictions
 from llm_repair.models.gradients.layers import EmbeddingRule, Gram, LayerInput, Rule, Squares, gram
 from llm_repair.models.gradients.loss import SampleLoss
 from llm_repair.models.gradients.rules import RuleMissing, is_tied, layer_rules
+from llm_repair.models.loading import context_tokens
 from llm_repair.models.training.adapters import TrainableModel
 from llm_repair.models.training.batches import TokenisedSample, padded_batch
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # transformers' models are untyped.
-
 
 REGISTER_COLUMNS = 8
 """Gram matrices of a multiple of so many tokens come up to twice as fast as their neighbours (MKL, AVX-512)."""
@@ -53,6 +53,7 @@ class GhostNorms:
         self._rules = layer_rules(target, head)
         self._tied = target.model.get_input_embeddings() if is_tied(target, head) else None
         self._head = OutputHead(head, half=half)
+        self._context = context_tokens(target.model.config)
         self._takes_positions = "position_ids" in inspect.signature(target.model.base_model.forward).parameters
 
     def squares(self, samples: Sequence[TokenisedSample]) -> Squares:
@@ -80,7 +81,7 @@ class GhostNorms:
         """Lays each continuation out in a row of its own; its last token predicts nothing and is not read."""
         batch = padded_batch(samples, prompt_in_loss=self._loss.prompt_in_loss).to(self._target.model.device)
         columns = batch.input_ids.shape[1]
-        read = _full_registers(columns - 1)
+        read = _full_registers(columns - 1, most=self._context)
         weights = torch.tensor([weight for sample in samples for weight in self._loss.weights(sample)])
         counts = torch.bincount(batch.owners, minlength=batch.sequences).view(len(samples), -1).sum(dim=1)
         predictions = Predictions(
@@ -115,10 +116,10 @@ class GhostNorms:
                 parameter.requires_grad_(True)
 
 
-def _full_registers(columns: int) -> int:
-    """Returns the next multiple of `REGISTER_COLUMNS` where it is near, else the number itself."""
+def _full_registers(columns: int, *, most: int) -> int:
+    """Returns the next multiple of `REGISTER_COLUMNS` where it is near and within `most`, else the number itself."""
     full = -(-columns // REGISTER_COLUMNS) * REGISTER_COLUMNS
-    return full if full <= columns * (1 + MOST_MORE_COLUMNS) else columns
+    return full if full <= min(columns * (1 + MOST_MORE_COLUMNS), most) else columns
 
 
 class _Recording:
@@ -152,7 +153,7 @@ class _Recording:
         )
         return Squares(whole, apart)
 
-    def _keep(self, layer: nn.Module, arguments: tuple[object, ...], output: object) -> None:
+    def _keep(self, layer: nn.Module, arguments: tuple[object, ...], output: object) -> Tensor:
         kind = type(layer).__name__
         if layer in self._inputs:
             raise RuleMissing(f"a {kind} is used twice in one pass")
@@ -164,9 +165,10 @@ class _Recording:
         self._inputs[layer] = values
         self._readers[id(values)] += 1
         if not output.requires_grad:
-            # Nothing below this layer is trained: the backward pass may end here.
-            output.requires_grad_()
+            # Nothing below is trained: the backward pass ends here. A copy, since some models go on in place.
+            output = output.detach().requires_grad_().clone()
         output.register_hook(partial(self._arrive, layer))
+        return output
 
     def _arrive(self, layer: nn.Module, gradients: Tensor) -> None:
         values = self._inputs.pop(layer)

@@ -22,7 +22,7 @@ def looped_norm(target: TrainableModel, sample: TokenisedSample, loss: SampleLos
     half: bf16 autocast; gradients and norm are fp32 all the same.
 
     Raises:
-      ModelInvalid: nothing that is trained takes part in the loss.
+      ModelInvalid: nothing that is trained takes part in the loss, or autograd fails on the architecture.
     """
     batch = padded_batch([sample], prompt_in_loss=loss.prompt_in_loss).to(target.model.device)
     with torch.enable_grad():
@@ -33,6 +33,11 @@ def looped_norm(target: TrainableModel, sample: TokenisedSample, loss: SampleLos
         value = (losses * losses.new_tensor(loss.weights(sample))[batch.owners]).sum()
     if not value.requires_grad:
         raise ModelInvalid("the loss of this model does not depend on any trained parameter", field="method.trainable")
-    gradients = torch.autograd.grad(value, list(target.parameters.values()), materialize_grads=True)
+    try:
+        gradients = torch.autograd.grad(value, list(target.parameters.values()), materialize_grads=True)
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        raise ModelInvalid("autograd finds no gradient of this architecture", field="model") from error
     norms = [float(torch.linalg.vector_norm(gradient, dtype=torch.float64)) for gradient in gradients]
     return math.sqrt(math.fsum(norm * norm for norm in norms))

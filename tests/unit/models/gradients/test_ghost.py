@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from gradient_models import SHAPES, VOCABULARY, expected_norm, made, samples_of, stir_adapters
+from gradient_models import IDS, SHAPES, SPREAD, VOCABULARY, expected_norm, made, samples_of, stir_adapters
 from torch import nn
-from transformers import LlamaForCausalLM
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaForCausalLM
 
 from llm_repair.core.errors import NotCarriedOut
 from llm_repair.core.repair import (
@@ -92,6 +92,19 @@ def test_padding_that_fills_registers_does_not_show(tokens: int) -> None:
     sample = TokenisedSample("s", (1, 2, 3), (tuple(number % VOCABULARY for number in range(tokens - 3)),))
 
     np.testing.assert_allclose(norms_of(ghost, [sample]), expected_norm(target, sample, method), rtol=EXACT)
+
+
+def test_padding_stays_within_the_context() -> None:
+    """38 columns would be padded to 40, and there are 39 positions."""
+    torch.manual_seed(0)
+    model = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, n_positions=39, **SPREAD, **IDS)).eval()
+    method = method_of(DaptMethod())
+    target = make_trainable(model, EVERYTHING, seed=0)
+    sample = TokenisedSample("s", (1, 2, 3), (tuple(range(36)),))
+
+    found = norms_of(GhostNorms(target, sample_loss(method), half=False), [sample, sample])
+
+    np.testing.assert_allclose(found, expected_norm(target, sample, method), rtol=EXACT)
 
 
 @pytest.mark.parametrize("shape", ["gpt2", "pythia", "llama"])

@@ -7,7 +7,13 @@ import pytest
 import torch
 from gradient_models import IDS, SPREAD, VOCABULARY, WIDTHS, expected_norm, made, samples_of
 from torch import Tensor, nn
-from transformers import GemmaConfig, GemmaForCausalLM, PreTrainedModel
+from transformers import (
+    CTRLConfig,
+    CTRLLMHeadModel,
+    GemmaConfig,
+    GemmaForCausalLM,
+    PreTrainedModel,
+)
 
 from llm_repair.core.errors import ModelInvalid
 from llm_repair.core.repair import DaptMethod, DpoMethod, FullParameters, LoraParameters, Method, RepairMethod
@@ -123,6 +129,55 @@ def test_a_model_whose_loss_has_no_gradient_is_refused_by_field(monkeypatch: pyt
     with pytest.raises(ModelInvalid) as refused:
         GradientNorms(target, sample_loss(DAPT), samples_of(1), half=False)
     assert refused.value.metadata == {"field": "method.trainable"}
+
+
+class Overwriting(nn.Module):
+    """Overwrites what its own backward pass needs."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        grown = values.exp()
+        output = 2 * grown
+        grown.zero_()
+        return output
+
+
+def test_an_architecture_that_autograd_cannot_go_back_through_is_refused_by_field() -> None:
+    model = made("llama")
+    model.get_submodule("model").norm = Overwriting()  # pyright: ignore
+
+    with pytest.raises(ModelInvalid) as refused:
+        norms_at(model, DAPT, samples_of(1))
+    assert refused.value.metadata == {"field": "model"}
+
+
+def test_an_architecture_that_scales_its_embedding_in_place_takes_the_ghost_way() -> None:
+    torch.manual_seed(0)
+    config = CTRLConfig(vocab_size=VOCABULARY, n_embd=16, dff=24, n_layer=1, n_head=2, n_positions=64)
+    model = CTRLLMHeadModel(config).eval()
+    samples = samples_of(1)
+
+    target, found = norms_at(model, DAPT, samples)
+
+    assert found.path == "ghost"
+    np.testing.assert_allclose(all_of(found, samples), expected(target, samples, DAPT), rtol=1e-5)
+
+
+def test_an_architecture_on_which_the_ghost_pass_fails_takes_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A base model that returns a plain tuple."""
+    model = made("llama")
+    plain = type(model.base_model).forward
+
+    def as_tuple(self: nn.Module, *arguments: object, **named: object) -> object:
+        output = plain(self, *arguments, **named)
+        return output if "attention_mask" in named and named["attention_mask"] is not None else output.to_tuple()
+
+    monkeypatch.setattr(type(model.base_model), "forward", as_tuple)
+    samples = samples_of(1)
+
+    _, found = norms_at(model, DAPT, samples)
+
+    assert (found.path, found.reason) == ("loop", "the ghost pass ends with AttributeError")
+    assert (all_of(found, samples) > 0).all()
 
 
 def test_pairs_that_differ_by_little_keep_their_digits_and_equal_ones_have_norm_zero() -> None:
