@@ -8,9 +8,9 @@ from typing import Final
 from bench import area
 from bench.lines import Line
 from bench.measure import Limits
-from bench.selection import ccs, clustering, embedding, k_center, random, saps
+from bench.selection import ccs, clustering, embedding, gradients, k_center, random, saps
 
-CASES: Final = (k_center, saps, clustering, ccs, random, embedding)
+CASES: Final = (k_center, saps, clustering, ccs, random, embedding, gradients)
 
 
 def run(quick: bool, limits: Limits) -> Iterator[Line]:

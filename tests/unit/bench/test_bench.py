@@ -15,7 +15,10 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 COLUMNS = {"bench", "contender", "size", "seconds", "ratio_to_ours", "limit_share", "value_agrees"}
-SELECTION_CASES = ("k_center", "saps", "clustering", "ccs", "random", "embedding.fp32", "embedding.bf16")
+SELECTION_CASES = (
+    *("k_center", "saps", "clustering", "ccs", "random"),
+    *("embedding.fp32", "embedding.bf16", "gradients.gpt2", "gradients.llama"),
+)
 
 
 @pytest.fixture(scope="module")
