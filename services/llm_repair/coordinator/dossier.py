@@ -158,7 +158,7 @@ def _timing(record: RepairRecord) -> dict[str, float]:
         for step in record.steps
         if step.result
     )
-    busy_s, until = 0.0, started
+    busy_s, until = sum(step.earlier_s for step in record.steps), started
     for start, end in spans:
         busy_s += max(0.0, (end - max(start, until)).total_seconds())
         until = max(until, end)

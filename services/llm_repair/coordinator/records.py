@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from llm_repair.core.execution import Artifact, Json, Progress, StepResult, Usage
@@ -33,6 +34,8 @@ class StepRecord:
     notes: tuple[Mapping[str, Json], ...] = ()
     start_time: str = ""
     end_time: str = ""
+    earlier_s: float = 0.0
+    """Seconds that this repair waited for executions which were stopped, before `start_time`."""
 
     @property
     def result(self) -> StepResult | None:
@@ -43,7 +46,12 @@ class StepRecord:
 
     def put_back(self) -> StepRecord:
         """Returns the record of a step that was stopped and is to be executed again; what it consumed stays."""
-        return dataclasses.replace(self, state=StepState.WAITING, start_time="", end_time="")
+        waited_s = (
+            (datetime.now(UTC) - datetime.fromisoformat(self.start_time)).total_seconds() if self.start_time else 0
+        )
+        return dataclasses.replace(
+            self, state=StepState.WAITING, start_time="", end_time="", earlier_s=self.earlier_s + waited_s
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Returns the record as plain JSON."""

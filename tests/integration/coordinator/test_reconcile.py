@@ -8,6 +8,7 @@ import contextlib
 import dataclasses
 import sqlite3
 from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
@@ -330,6 +331,9 @@ async def test_a_resumed_repair_executes_the_same_step_again_and_keeps_its_bill(
     assert services.executed == [step.key, step.key]
     assert step.attempts == 2
     assert step.usage.cpu_s == 14.0
+    first = (await jobs.events(NAME, 0))[0].time
+    lived_s = (datetime.now(UTC) - datetime.fromisoformat(first)).total_seconds()
+    assert 0 < step.earlier_s < lived_s
 
 
 async def test_a_pause_that_only_the_row_tells_of_is_heard(jobs: JobStore, start: Start) -> None:
