@@ -46,7 +46,10 @@ class Terms:
 
 @dataclass(frozen=True)
 class Preview:
-    """What an objective has to know of the whole batch before it can give any part of it a gradient."""
+    """What an objective has to know of the whole batch before it can give any part of it a gradient.
+
+    Costs a forward pass over the batch; of mismatched pairs another one at the reference.
+    """
 
     conclude: Callable[[Scored], Tensor]
     """From the scored batch, without gradient, to `Scored.batchwide`: (samples,), or () for one number for all."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pytest
@@ -90,14 +90,16 @@ class Scorer:
     context: Recorded
     model_digest: str
 
-    def step(self, score: Score, epochs: int = 3, **method: object) -> ScoreStep:
+    def step(self, score: Score, epochs: int = 3, *, checkpoint_every_steps: int = 10, **method: object) -> ScoreStep:
+        """Checkpoints do not decide a score, so a key has them at their default; here they must come sooner."""
         settings = {"trainable": FullParameters(), "learning_rate": RATE, "batch_samples": BATCH, **method}
         asked = RepairMethod(DpoMethod(), warmup_share=0.0, final_rate_share=1.0, **settings)
         canonical = scored_method(asked, score, dynamics_epochs=epochs)
-        return ScoreStep("sha256:pool", score, canonical, SEED, self.model_digest)
+        often = replace(canonical, checkpoint_every_steps=checkpoint_every_steps)
+        return ScoreStep("sha256:pool", score, often, SEED, self.model_digest)
 
     def run(
-        self, score: Score, rows: Sequence[Row], epochs: int = 3, **method: object
+        self, score: Score, rows: Sequence[Row], epochs: int = 3, **method: Any
     ) -> tuple[FloatArray, Mapping[str, Json]]:
         """Scores under a key of its own each time, so that nothing is resumed."""
         self.context.key = hashlib.sha256(str(len(self.context.reports)).encode()).hexdigest()
