@@ -29,7 +29,7 @@ def row_spec(tiny: TinyAssets, seed: int, epochs: int) -> pb.RepairSpec:
     )
 
 
-def long_spec(tiny: TinyAssets, seed: int, epochs: int = 100) -> pb.RepairSpec:
+def long_spec(tiny: TinyAssets, seed: int, epochs: int = 300) -> pb.RepairSpec:
     """Returns a request whose training takes some seconds, and writes no checkpoint by itself."""
     spec = row_spec(tiny, seed, epochs)
     spec.method.checkpoint_every_steps = 100_000
