@@ -31,6 +31,16 @@ class Row:
     extra: Mapping[str, Json] = field(default_factory=dict[str, Json])
     """Columns passed through from the source."""
 
+    @property
+    def group(self) -> str:
+        """The group it belongs to; empty if to none."""
+        return str(self.extra.get("group", ""))
+
+    @property
+    def label(self) -> bool:
+        """Of a labelled text, whether it is toxic."""
+        return self.extra["label"] is True
+
 
 def write_rows(store: ArtifactStore, rows: Iterable[Row]) -> Artifact:
     """Stores rows as one blob: a line of compact JSON with sorted keys for each, sorted by id, empty fields left out.

@@ -24,7 +24,7 @@ from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.artifacts.trees import files_below
 from llm_repair.core.errors import DatasetInvalid
 from llm_repair.core.execution import Json, StepContext, StepOutput
-from llm_repair.core.references import DatasetFormat, Scheme, parse_reference
+from llm_repair.core.references import DatasetFormat, DatasetKind, Scheme, parse_reference
 from llm_repair.core.steps import ImportDatasetStep, ImportModelStep
 
 
@@ -68,7 +68,8 @@ def import_dataset(
     file = _dataset_file(step, context, resolver)
     context.raise_if_cancelled()
     context.progress(1, 2, "stages", stage="reading rows")
-    imported = rows_from(read_records(file, _format(step)), step.source, step.rows)
+    records = read_records(file, _format(step), whole_lines=step.rows is DatasetKind.LINES)
+    imported = rows_from(records, step.source, step.rows)
     artifact = write_rows(store, imported.rows)
     context.progress(2, 2, "stages")
     part = step.source.slice

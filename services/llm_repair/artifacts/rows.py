@@ -23,11 +23,12 @@ KIND_FIELDS = {
     DatasetKind.PROMPTS: ("prompt",),
     DatasetKind.TEXTS: ("text",),
     DatasetKind.UNPAIRED_POOL: ("prompt", "chosen", "rejected"),
+    DatasetKind.LINES: ("text",),
+    DatasetKind.SENTENCE_PAIRS: ("chosen", "rejected"),
+    DatasetKind.LABELLED_TEXTS: ("text",),
 }
 OPTIONAL_FIELDS = {
     DatasetKind.POOL: frozenset({"rejected"}),
-    DatasetKind.PROMPTS: frozenset[str](),
-    DatasetKind.TEXTS: frozenset[str](),
     DatasetKind.UNPAIRED_POOL: frozenset({"chosen", "rejected"}),
 }
 MAX_ID_CHARACTERS = 256
@@ -63,12 +64,16 @@ def rows_from(records: Iterable[Record], source: DatasetRef, kind: DatasetKind) 
       the one first in stored form stays and the others are bad: a rule that does not depend on the file's order.
     * Of TEXTS, documents equal after normalisation are one, since some sources repeat a passage for each question.
     * Of an UNPAIRED_POOL, a row with neither `chosen` nor `rejected` has its `completion` as the one that `label` says.
-    * Other columns pass through, except those named like a field.
+    * LINES have their numbers as ids, whatever else the source calls them; `max_rows` keeps the first.
+    * Other columns pass through, except those named like a field; the group is passed as `group`, the label of
+      LABELLED_TEXTS as `label`.
 
     Raises:
       DatasetInvalid: no row is left, or more than `max_bad_row_share` of the records are bad; with the counts and
-        the first bad rows by number, never their text.
+        the first bad rows by number, never their text. Or a slice of LINES is asked for, which have no key text.
     """
+    if kind is DatasetKind.LINES and source.slice:
+        raise DatasetInvalid("the lines of a running text cannot be divided by hash; use max_rows")
     candidates: list[tuple[int, Row]] = []
     bad: list[BadRow] = []
     total = 0
@@ -79,7 +84,7 @@ def rows_from(records: Iterable[Record], source: DatasetRef, kind: DatasetKind) 
     rows, clashes, duplicates = _distinct(candidates, by_text=kind is DatasetKind.TEXTS)
     bad = sorted([*bad, *clashes], key=lambda row: row.number)
     _refuse_bad(bad, total, source.max_bad_row_share)
-    kept = _sliced(rows, source.slice, source.max_rows)
+    kept = rows[: source.max_rows] if kind is DatasetKind.LINES else _sliced(rows, source.slice, source.max_rows)
     if not kept:
         raise DatasetInvalid("no usable row is left", total_rows=total, bad_rows=len(bad), usable_rows=len(rows))
     return ImportedRows(tuple(sorted(kept, key=lambda row: row.id)), total, tuple(bad), duplicates)
@@ -91,7 +96,8 @@ def hash_fraction(row: Row) -> float:
 
 
 def _key_hash(row: Row) -> int:
-    return int.from_bytes(hashlib.sha256(normalized(row.prompt or row.text).encode("utf-8")).digest()[:8], "big")
+    key_text = row.prompt or row.text or row.chosen
+    return int.from_bytes(hashlib.sha256(normalized(key_text).encode("utf-8")).digest()[:8], "big")
 
 
 def _row(record: Record, fields: FieldMap, kind: DatasetKind) -> Row | BadRow:
@@ -101,25 +107,51 @@ def _row(record: Record, fields: FieldMap, kind: DatasetKind) -> Row | BadRow:
         record = _sided(record, fields)
         if record.fault:
             return BadRow(record.number, record.fault)
-    columns = {name: getattr(fields, name) or name for name in ("id", *KIND_FIELDS[kind])}
+    columns = {name: getattr(fields, name) or name for name in ("id", "group", *KIND_FIELDS[kind])}
+    if kind is DatasetKind.LABELLED_TEXTS:
+        columns["label"] = fields.label or "label"
     texts: dict[str, str] = {}
     for name in KIND_FIELDS[kind]:
         value = record.columns.get(columns[name])
-        if fault := _text_fault(value, optional=name in OPTIONAL_FIELDS[kind]):
+        if fault := _text_fault(value, kind, name):
             return BadRow(record.number, f"{columns[name]}: {fault}")
         texts[name] = value if isinstance(value, str) and value.strip() else ""
+        if kind is DatasetKind.LINES:
+            texts[name] = texts[name].rstrip("\r\n")  # some sources keep the ends of their lines
     if kind is DatasetKind.UNPAIRED_POOL and not (texts["chosen"] or texts["rejected"]):
         return BadRow(record.number, "no continuation")
-    identity = _identity(record.columns.get(columns["id"]), texts)
+    given = f"{record.number:09d}" if kind is DatasetKind.LINES else record.columns.get(columns["id"])
+    identity = _identity(given, texts)
     if identity is None:
         return BadRow(record.number, f"{columns['id']}: not a usable id")
-    passed = {
+    marks = _marks(record, columns)
+    if marks is None:
+        return BadRow(record.number, f"{columns['label']}: neither true nor false")
+    row = Row(identity, extra={**_passed(record, columns), **marks}, **texts)
+    return row if _is_storable(row) else BadRow(record.number, "not UTF-8")
+
+
+def _marks(record: Record, columns: Mapping[str, str]) -> dict[str, Json] | None:
+    """Returns the group and label of a record, as far as it has them; None where a label is asked for and is none."""
+    marks: dict[str, Json] = {}
+    group = record.columns.get(columns["group"])
+    if isinstance(group, str | int) and str(group).strip():
+        marks["group"] = str(group).strip()
+    if "label" in columns:
+        label = _truth(record.columns.get(columns["label"]))
+        if label is None:
+            return None
+        marks["label"] = label
+    return marks
+
+
+def _passed(record: Record, columns: Mapping[str, str]) -> dict[str, Json]:
+    """Returns the columns that are no field."""
+    return {
         name: _as_json(value)
         for name, value in record.columns.items()
         if name not in columns.values() and name not in ("id", *FIELDS)
     }
-    row = Row(identity, extra=passed, **texts)
-    return row if _is_storable(row) else BadRow(record.number, "not UTF-8")
 
 
 def _sided(record: Record, fields: FieldMap) -> Record:
@@ -151,14 +183,15 @@ def _truth(value: object) -> bool | None:
             return None
 
 
-def _text_fault(value: object, *, optional: bool) -> str:
+def _text_fault(value: object, kind: DatasetKind, field: str) -> str:
+    optional = field in OPTIONAL_FIELDS.get(kind, ())
     if value is None:
         return "" if optional else "missing"
     if not isinstance(value, str):
         return "not text"
     if not _is_unicode(value):
         return "not UTF-8"
-    return "" if value.strip() or optional else "empty"
+    return "" if value.strip() or optional or kind is DatasetKind.LINES else "empty"
 
 
 def _identity(given: object, texts: Mapping[str, str]) -> str | None:

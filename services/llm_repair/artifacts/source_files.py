@@ -38,13 +38,14 @@ class Record:
     """Why it could not be read; empty if it could."""
 
 
-def read_records(path: Path, form: DatasetFormat | None = None) -> Iterator[Record]:
+def read_records(path: Path, form: DatasetFormat | None = None, *, whole_lines: bool = False) -> Iterator[Record]:
     """Reads a source file.
 
     Args:
       path: a file; a last suffix `.gz` means compressed (not for Parquet).
-      form: by the suffix if None: `.jsonl`, `.ndjson`, `.csv`, `.parquet`, or `.txt` for plain lines, where each
-        line that is not blank is a record with the columns `prompt` and `text`.
+      form: by the suffix if None: `.jsonl`, `.ndjson`, `.csv`, `.parquet`, or `.txt`, `.raw` and `.tokens` for plain
+        lines, where each line that is not blank is a record with the columns `prompt` and `text`.
+      whole_lines: of plain lines, whether blank ones are records too, and blanks around a text part of it.
 
     Raises:
       DatasetInvalid: unknown suffix, or a file that is not of this format at all.
@@ -58,8 +59,8 @@ def read_records(path: Path, form: DatasetFormat | None = None) -> Iterator[Reco
             yield from _csv(path)
         case ".parquet":
             yield from _parquet(path)
-        case ".txt":
-            yield from _plain_lines(path)
+        case ".txt" | ".raw" | ".tokens":
+            yield from _plain_lines(path, whole=whole_lines)
         case other:
             raise DatasetInvalid("the format cannot be told from the file's suffix; name it", suffix=other)
 
@@ -87,14 +88,15 @@ def _json_record(number: int, line: bytes) -> Record:
     return Record(number, cast("dict[str, object]", columns))
 
 
-def _plain_lines(path: Path) -> Iterator[Record]:
+def _plain_lines(path: Path, *, whole: bool) -> Iterator[Record]:
     for number, line in _lines(path):
         try:
-            text = line.decode("utf-8").strip()
+            text = line.decode("utf-8")
         except UnicodeDecodeError:
             yield Record(number, fault="not UTF-8")
             continue
-        if text:
+        text = text.rstrip("\r\n") if whole else text.strip()
+        if text or whole:
             yield Record(number, {"prompt": text, "text": text})
 
 

@@ -153,7 +153,7 @@ def _imports(graph: _Graph, spec: RepairSpec, resolved: Mapping[str, str]) -> No
         assert spec.evaluation.prompts is not None
         rows("import.prompts", spec.evaluation.prompts, DatasetKind.PROMPTS)
         for corpus in spec.evaluation.corpora:
-            rows(f"import.corpus.{corpus.name}", corpus.texts, DatasetKind.TEXTS)
+            rows(f"import.corpus.{corpus.name}", corpus.texts, spec.evaluation.rows_of(corpus))
     if spec.utility and spec.needs_utility:
         rows("import.utility", spec.utility, DatasetKind.TEXTS)
     if spec.model and spec.needs_model:
@@ -180,7 +180,7 @@ def _judges(graph: _Graph, spec: RepairSpec) -> tuple[Judge, ...]:
 def _evaluate(graph: _Graph, spec: RepairSpec, name: str, model_digest: str) -> None:
     judges = _judges(graph, spec)
     corpora = tuple(
-        steps.CorpusArtifact(corpus.name, graph.output(f"import.corpus.{corpus.name}", "dataset"))
+        steps.CorpusArtifact(corpus.name, graph.output(f"import.corpus.{corpus.name}", "dataset"), corpus.layout)
         for corpus in spec.evaluation.corpora
     )
     graph.add(

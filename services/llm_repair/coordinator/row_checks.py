@@ -62,7 +62,7 @@ def _sources(spec: RepairSpec) -> Iterator[tuple[str, DatasetRef, DatasetKind]]:
     if spec.evaluation.prompts:
         yield "spec.evaluation.prompts", spec.evaluation.prompts, DatasetKind.PROMPTS
     for index, corpus in enumerate(spec.evaluation.corpora):
-        yield f"spec.evaluation.corpora[{index}].texts", corpus.texts, DatasetKind.TEXTS
+        yield f"spec.evaluation.corpora[{index}].texts", corpus.texts, spec.evaluation.rows_of(corpus)
 
 
 def _budget_violations(spec: RepairSpec, rows: Sequence[Row]) -> Iterator[FieldViolation]:
@@ -106,4 +106,4 @@ def _rows(source: DatasetRef, kind: DatasetKind) -> tuple[Row, ...] | None:
     is_parquet = source.format is DatasetFormat.PARQUET or path.suffix == ".parquet"
     if reference.scheme is not Scheme.FILE or is_parquet or not path.is_file() or path.stat().st_size > _MAX_BYTES:
         return None
-    return rows_from(read_records(path, source.format), source, kind).rows
+    return rows_from(read_records(path, source.format, whole_lines=kind is DatasetKind.LINES), source, kind).rows

@@ -225,6 +225,8 @@ def _metric(value: Metric) -> types_pb2.Metric:
         direction=f"DIRECTION_{value.direction.name}",
         judge=value.judge,
         gating=value.gating,
+        slice=value.slice,
+        interval=f"INTERVAL_KIND_{value.interval.name}",
     )
 
 

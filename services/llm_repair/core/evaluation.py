@@ -9,9 +9,9 @@ import enum
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from llm_repair.core.errors import FieldViolation, InvalidFields
 from llm_repair.core.fields import FieldChecks
-from llm_repair.core.references import DatasetRef, ModelRef
+from llm_repair.core.probes import BiasPairs, ClozeSet, Corpus, CorpusLayout, PromptSet
+from llm_repair.core.references import DatasetKind, DatasetRef, ModelRef
 
 
 class EngineKind(enum.Enum):
@@ -101,7 +101,9 @@ class StrictProtocol:
     """Mass of the nucleus, (0, 1]."""
     temperature: float = 1.0
     window_tokens: int = 1024
-    """Perplexity window; stride = window, so that every token but a document's first is predicted once."""
+    """Most tokens that a prediction of the perplexity may look back on."""
+    stride_tokens: int | None = None
+    """Tokens predicted from one window; all of it if None. Smaller ones look farther back and cost more."""
 
     def __post_init__(self) -> None:
         with FieldChecks() as check:
@@ -110,6 +112,12 @@ class StrictProtocol:
             check.within("top_p", self.top_p, low=0, high=1, low_open=True)
             check.within("temperature", self.temperature, low=0, low_open=True)
             check.within("window_tokens", self.window_tokens, low=2, high=1 << 20)
+            check.within("stride_tokens", self.stride_tokens, low=1, high=self.window_tokens)
+
+    @property
+    def stride(self) -> int:
+        """Tokens predicted from one window."""
+        return self.stride_tokens or self.window_tokens
 
     @property
     def id(self) -> str:
@@ -123,6 +131,7 @@ class StrictProtocol:
                 ("p", self.top_p, full.top_p),
                 ("T", self.temperature, full.temperature),
                 ("w", self.window_tokens, full.window_tokens),
+                ("s", self.stride, self.window_tokens),
             )
             if value != default
         ]
@@ -155,34 +164,32 @@ class Protocol:
 
 
 @dataclass(frozen=True)
-class Corpus:
-    """A text collection for perplexity; one row is one document."""
-
-    name: str
-    """Used in the metric id `perplexity.<name>.token`; lower-case letters, digits and `_`."""
-    texts: DatasetRef
-
-    def __post_init__(self) -> None:
-        if not self.name or not all(c.islower() or c.isdigit() or c == "_" for c in self.name):
-            raise InvalidFields([FieldViolation("name", "must be lower-case letters, digits and _")])
-
-
-@dataclass(frozen=True)
 class Evaluation:
     """How base and repaired model are measured: the same for both."""
 
     prompts: DatasetRef | None = None
-    """Required for a repair."""
+    """Required for a repair and an evaluation. Where they have a `group`, metrics are also given by group."""
     judges: tuple[Judge, ...] = (Judge(ProfanityJudge()),)
     """The first one gates; the others are shown."""
     corpora: tuple[Corpus, ...] = ()
     protocol: Protocol = Protocol()
     engine: Engine = Engine()
+    cloze_sets: tuple[ClozeSet, ...] = ()
+    bias_pairs: tuple[BiasPairs, ...] = ()
+    prompt_sets: tuple[PromptSet, ...] = ()
+    calibration: DatasetRef | None = None
+    """Labelled texts on which every judge is tried; a small set of this project's if None."""
 
     def __post_init__(self) -> None:
-        names = [corpus.name for corpus in self.corpora]
         with FieldChecks() as check:
             check.that("judges", bool(self.judges), "must name at least one judge; the first one gates")
-            check.that("corpora", len(set(names)) == len(names), "names must differ")
+            for field in ("corpora", "cloze_sets", "bias_pairs", "prompt_sets"):
+                names = [entry.name for entry in getattr(self, field)]
+                check.that(field, len(set(names)) == len(names), "names must differ")
             kinds = [type(judge.kind) for judge in self.judges]
             check.that("judges", len(set(kinds)) == len(kinds), "must be of different kinds")
+
+    def rows_of(self, corpus: Corpus) -> DatasetKind:
+        """Returns what the rows of a corpus are: lines in their order where documents span several rows."""
+        separate = corpus.layout is CorpusLayout.DOCUMENTS and not isinstance(self.protocol.kind, PaperProtocol)
+        return DatasetKind.TEXTS if separate else DatasetKind.LINES

@@ -47,6 +47,15 @@ class Direction(enum.Enum):
     HIGHER_IS_BETTER = 2
 
 
+class IntervalKind(enum.Enum):
+    """What an interval means."""
+
+    FIXED = 1
+    """A confidence interval for a number of units fixed beforehand."""
+    SEQUENCE = 2
+    """A member of a confidence sequence: it holds at whatever number of units the measurement stopped."""
+
+
 @dataclass(frozen=True)
 class Metric:
     """One metric before and after, paired on the same prompts or documents."""
@@ -64,6 +73,10 @@ class Metric:
     """Name of the judge behind the number; empty where none is."""
     gating: bool = True
     """Whether the number may decide a gate; a second judge's may not."""
+    slice: str = ""
+    """The group of units it is over; empty for all of them."""
+    interval: IntervalKind = IntervalKind.FIXED
+    """What the interval of `change` means."""
 
 
 Quantity: TypeAlias = Estimate | Missing
@@ -74,10 +87,10 @@ _SIDES = ("base", "repaired", "change")
 def metric_to_json(metric: Metric) -> dict[str, Json]:
     """Returns the metric as the report writes it.
 
-    {id, protocol, base, repaired, change, change_kind, direction, judge, gating}; each of base, repaired and change
-    is {value, low, high, n}, or null beside a sibling `base_reason` (`repaired_reason`, `change_reason`) that says
-    why and is there only then. `metric_from_json` gives back an equal metric. An estimate that is not finite has
-    no JSON number: it becomes null with the reason NOT_FINITE, as which the gate reads it anyway.
+    {id, protocol, base, repaired, change, change_kind, direction, judge, gating, slice, interval}; each of base,
+    repaired and change is {value, low, high, n}, or null beside a sibling `base_reason` (`repaired_reason`,
+    `change_reason`) that says why and is there only then. `metric_from_json` gives back an equal metric. An estimate
+    that is not finite has no JSON number: it becomes null with the reason NOT_FINITE; the gate reads it so anyway.
     """
     fields: dict[str, Json] = {"id": metric.id, "protocol": metric.protocol}
     for side, quantity in zip(_SIDES, (metric.base, metric.repaired, metric.change), strict=True):
@@ -87,22 +100,27 @@ def metric_to_json(metric: Metric) -> dict[str, Json]:
         "direction": metric.direction.name,
         "judge": metric.judge,
         "gating": metric.gating,
+        "slice": metric.slice,
+        "interval": metric.interval.name,
     }
 
 
 def metric_from_json(fields: Mapping[str, Json]) -> Metric:
-    """Returns the metric that `metric_to_json` wrote.
+    """Returns the metric that `metric_to_json` wrote; one written before there were slices is over all units.
 
     Raises:
       InvalidFields: a key is absent, unknown or of the wrong type; all of them at once.
     """
-    known = {"id", "protocol", "change_kind", "direction", "judge", "gating", *_SIDES, *(f"{s}_reason" for s in _SIDES)}
+    fields = {"slice": "", "interval": IntervalKind.FIXED.name, **fields}
+    texts = ("id", "protocol", "judge", "change_kind", "direction", "slice", "interval")
+    known = {*texts, "gating", *_SIDES, *(f"{s}_reason" for s in _SIDES)}
     with FieldChecks() as check:
-        for name in ("id", "protocol", "judge", "change_kind", "direction"):
+        for name in texts:
             check.that(name, isinstance(fields.get(name), str), "must be a string")
         check.that("gating", isinstance(fields.get("gating"), bool), "must be a boolean")
         check.that("change_kind", fields.get("change_kind") in {kind.value for kind in ChangeKind}, "is not known")
         check.that("direction", fields.get("direction") in Direction.__members__, "is not known")
+        check.that("interval", fields.get("interval") in IntervalKind.__members__, "is not known")
         for name in sorted(set(fields) - known):
             check.that(name, False, "is not a field of a metric")
         for side in _SIDES:
@@ -118,6 +136,8 @@ def metric_from_json(fields: Mapping[str, Json]) -> Metric:
         direction=Direction[str(fields["direction"])],
         judge=str(fields["judge"]),
         gating=bool(fields["gating"]),
+        slice=str(fields["slice"]),
+        interval=IntervalKind[str(fields["interval"])],
     )
 
 

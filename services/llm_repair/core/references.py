@@ -121,6 +121,12 @@ class DatasetKind(enum.Enum):
     """`text`."""
     UNPAIRED_POOL = 4
     """`prompt`, and `chosen` or `rejected` or both; or `completion` with `label`, which becomes one of the two."""
+    LINES = 5
+    """`text`, which may be blank; rows keep their order, and equal ones stay. The lines of a running text."""
+    SENTENCE_PAIRS = 6
+    """`chosen` and `rejected`: two sentences of which the first is the wanted one."""
+    LABELLED_TEXTS = 7
+    """`text` and `label`: whether it is toxic."""
 
 
 class DatasetFormat(enum.Enum):
@@ -143,7 +149,9 @@ class FieldMap:
     completion: str = ""
     """Read of unpaired pools only, and there in rows with neither `chosen` nor `rejected`."""
     label: str = ""
-    """Whether `completion` is wanted: true or false, 1 or 0."""
+    """Whether `completion` is wanted, or of labelled texts whether `text` is toxic: true or false, 1 or 0."""
+    group: str = ""
+    """The group that a row belongs to, such as a demographic group or a kind of bias."""
 
 
 def normalized(text: str) -> str:
@@ -156,7 +164,7 @@ class HashSlice:
     """The rows whose hash falls into [start, end): a split that does not depend on the order of the file.
 
     The hash is the first 8 bytes of sha256 of the `normalized` key text, as a fraction of 2**64. The key text is
-    `prompt`, or `text` where there is no prompt.
+    `prompt`, or `text` where there is no prompt, or of sentence pairs the wanted one.
     """
 
     start: float

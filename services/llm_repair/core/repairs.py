@@ -59,6 +59,8 @@ class RepairGoal(enum.Enum):
     """A repaired model, its report and its verdict."""
     SELECTION = 2
     """The selected samples."""
+    EVALUATION = 3
+    """The measurement of a model, against a baseline if there is one, with report and verdict; nothing is trained."""
 
 
 @dataclass(frozen=True)
@@ -82,25 +84,44 @@ class RepairSpec:
     """The model that scores samples; the model itself if not given."""
     utility: DatasetRef | None = None
     """Texts on which a KL term is taken; refused without one. The model's own samples if not given."""
+    baseline: ModelRef | None = None
+    """The model that takes the place of the base model where the goal is an evaluation."""
+    full_control: bool = False
+    """Also repairs with the whole pool, to which RES and one mode of RPS refer."""
 
     def __post_init__(self) -> None:
         with FieldChecks() as check:
             check.within("seed", self.seed, low=0, high=2**53 - 1)
-            check.that("pool", self.pool is not None, "choose one of pool_rows, self_generated_pool")
-            check.that("budget", self.budget is not None, "is required")
-            check.that("selection", self.selection is not None, "choose one of strategy, auto")
+            self._check_parts(check)
+            if self.measures:
+                check.that("evaluation.prompts", self.evaluation.prompts is not None, "is required")
             if self.goal is RepairGoal.REPAIR:
                 check.that("method", self.method is not None, "is required")
-                check.that("evaluation.prompts", self.evaluation.prompts is not None, "is required")
                 unused = self.utility is not None and self.method is not None and not self.needs_utility
                 check.that("utility", not unused, "is for methods with a KL term, and this one has none")
-            by_goal = self.goal is RepairGoal.REPAIR
+            by_goal = self.measures
             check.that(
                 "model",
                 self.model is not None or not self.needs_model,
                 "is required" if by_goal else "is needed: this strategy or pool goes by the model",
             )
             check.that("encoder", self.encoder is not None or not self.needs_encoder, "is needed by this strategy")
+
+    def _check_parts(self, check: FieldChecks) -> None:
+        """Checks that what a goal works on is given, and what it does not know is not."""
+        if self.goal is RepairGoal.EVALUATION:
+            for field in ("pool", "budget", "selection", "method", "utility", "proxy"):
+                check.that(field, getattr(self, field) is None, "has no part in an evaluation")
+            return
+        check.that("pool", self.pool is not None, "choose one of pool_rows, self_generated_pool")
+        check.that("budget", self.budget is not None, "is required")
+        check.that("selection", self.selection is not None, "choose one of strategy, auto")
+        check.that("baseline", self.baseline is None, "is for evaluations; a repair is measured against its base model")
+
+    @property
+    def measures(self) -> bool:
+        """Whether models are measured, and a report and a verdict come of it."""
+        return self.goal is not RepairGoal.SELECTION
 
     @property
     def scores(self) -> tuple[Score, ...]:
@@ -113,7 +134,7 @@ class RepairSpec:
         """Whether the model itself takes part."""
         scored = any(score in (*MODEL_SCORES, *DYNAMICS_SCORES) for score in self.scores) and self.proxy is None
         samples = isinstance(self.pool, SelfGeneratedPool) or Score.FAILURE_RATE in self.scores
-        return self.goal is RepairGoal.REPAIR or scored or samples
+        return self.measures or scored or samples
 
     @property
     def needs_proxy(self) -> bool:
@@ -140,8 +161,8 @@ class RepairSpec:
 
     @property
     def judges(self) -> tuple[Judge, ...]:
-        """The judges that take part: all in a repair; where only a pool or a score is judged, the gating one."""
-        if self.goal is RepairGoal.REPAIR:
+        """The judges that take part: all in a measurement; where only a pool or a score is judged, the gating one."""
+        if self.measures:
             return self.evaluation.judges
         judged = isinstance(self.pool, SelfGeneratedPool) or any(score in JUDGE_SCORES for score in self.scores)
         return self.evaluation.judges[:1] if judged else ()

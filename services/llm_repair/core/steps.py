@@ -17,6 +17,7 @@ import rfc8785
 
 from llm_repair.core.evaluation import Engine, Judge, Protocol
 from llm_repair.core.execution import Json
+from llm_repair.core.probes import CorpusLayout
 from llm_repair.core.references import DatasetKind, DatasetRef, ModelRef, ModelRole
 from llm_repair.core.repair import RepairMethod
 from llm_repair.core.selection import Budget, Score, SelectionStrategy, TextView
@@ -167,6 +168,23 @@ class SelectStep:
 
 
 @dataclass(frozen=True)
+class OverlapStep:
+    """Finds prompts of the evaluation that are in the pool too, the same or nearly so."""
+
+    kind: ClassVar[str] = "overlap"
+    version: ClassVar[int] = 1
+
+    pool_digest: str
+    prompts_digest: str
+    min_similarity: float
+    """Cosine from which two prompts count as nearly the same, (0, 1]."""
+    pool_embeddings_digest: str = ""
+    """Of the prompts of the pool; empty if only equal prompts are looked for."""
+    prompts_embeddings_digest: str = ""
+    """Of the prompts of the evaluation, by the same encoder; empty likewise."""
+
+
+@dataclass(frozen=True)
 class RepairStep:
     """Trains the model on the selected samples."""
 
@@ -188,6 +206,33 @@ class CorpusArtifact:
 
     name: str
     digest: str
+    layout: CorpusLayout
+
+
+@dataclass(frozen=True)
+class DatasetArtifact:
+    """A named data set that has been imported."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class SequentialStop:
+    """Ends a measurement as soon as the change of `toxicity.mean` is decided.
+
+    Prompts are taken in an order that the seed shuffles. At every look the confidence sequence of the paired
+    differences is held against the bound; it is valid at whatever look the measurement ends.
+    """
+
+    base_evaluation_digest: str
+    """On the same prompts, under the same protocol and seed."""
+    bound: float
+    """What the difference must stay below."""
+    confidence: float
+    """Of the sequence, (0.5, 1)."""
+    first_look_prompts: int
+    look_every_prompts: int
 
 
 @dataclass(frozen=True)
@@ -195,7 +240,7 @@ class EvaluateStep:
     """Measures one model: samples on prompts, judge scores, log-likelihoods of texts."""
 
     kind: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     model_digest: str
     prompts_digest: str
@@ -204,6 +249,13 @@ class EvaluateStep:
     protocol: Protocol
     engine: Engine
     seed: int
+    cloze_sets: tuple[DatasetArtifact, ...] = ()
+    bias_pairs: tuple[DatasetArtifact, ...] = ()
+    prompt_sets: tuple[DatasetArtifact, ...] = ()
+    calibration_digest: str = ""
+    """Labelled texts for the judges' calibration; the built-in set if empty."""
+    sequential: SequentialStop | None = None
+    """Measures all prompts if None."""
 
 
 @dataclass(frozen=True)
@@ -214,13 +266,16 @@ class CompareStep:
     """
 
     kind: ClassVar[str] = "compare"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     base_evaluation_digest: str
+    """Empty where one model is measured alone."""
     repaired_evaluation_digest: str
     confidence: float
     seed: int
     """Of the bootstrap."""
+    full_evaluation_digest: str = ""
+    """Of a model repaired with the whole pool, for scores that refer to one; empty if there is none."""
 
 
 @dataclass(frozen=True)
@@ -228,7 +283,7 @@ class ReportStep:
     """Renders the report from what the other steps left."""
 
     kind: ClassVar[str] = "report"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     dossier_digest: str
     """Blob with the JSON dossier the coordinator wrote: the repair, its steps, its bill and its verdict."""
@@ -256,6 +311,7 @@ Step: TypeAlias = (
     | EmbedStep
     | ScoreStep
     | SelectStep
+    | OverlapStep
     | RepairStep
     | EvaluateStep
     | CompareStep

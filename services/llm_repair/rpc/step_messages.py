@@ -20,6 +20,7 @@ MESSAGES: Final[dict[type[Step], type[Message]]] = {
     steps.EmbedStep: selection_pb2.EmbedStep,
     steps.ScoreStep: selection_pb2.ScoreStep,
     steps.SelectStep: selection_pb2.SelectStep,
+    steps.OverlapStep: selection_pb2.OverlapStep,
     steps.RepairStep: trainer_pb2.RepairStep,
     steps.EvaluateStep: evaluation_pb2.EvaluateStep,
     steps.CompareStep: evaluation_pb2.CompareStep,

@@ -67,6 +67,8 @@ def test_layout_is_the_one_of_the_report() -> None:
         "direction": "LOWER_IS_BETTER",
         "judge": "profanity",
         "gating": True,
+        "slice": "",
+        "interval": "FIXED",
     }
 
 
@@ -94,6 +96,8 @@ def test_what_is_no_number_is_written_as_null_with_a_reason(value: float) -> Non
         ({"base": {"value": 1.0, "low": 0.0, "high": math.inf, "n": 3}}, "base"),
         ({"base_reason": "WHY"}, "base"),
         ({"change_reason": ""}, "change"),
+        ({"slice": 3}, "slice"),
+        ({"interval": "WIDE"}, "interval"),
         ({"colour": "red"}, "colour"),
     ],
 )

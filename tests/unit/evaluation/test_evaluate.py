@@ -24,6 +24,7 @@ from llm_repair.core.evaluation import (
     Protocol,
     StrictProtocol,
 )
+from llm_repair.core.probes import CorpusLayout
 from llm_repair.core.steps import CorpusArtifact, EvaluateStep
 from llm_repair.evaluation import evaluate
 from llm_repair.evaluation.metrics.measurement import read_measurement
@@ -44,7 +45,7 @@ def step(
     return EvaluateStep(
         model_digest=store.put_tree(llama_folder).digest,
         prompts_digest=put_prompts(PROMPTS),
-        corpora=(CorpusArtifact("tales", put_texts(TEXTS)),),
+        corpora=(CorpusArtifact("tales", put_texts(TEXTS), CorpusLayout.DOCUMENTS),),
         judges=(Judge(ProfanityJudge()),),
         protocol=Protocol(SMALL),
         engine=Engine(),

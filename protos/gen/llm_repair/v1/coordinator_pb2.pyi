@@ -20,12 +20,19 @@ class RepairGoal(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     REPAIR_GOAL_UNSPECIFIED: _ClassVar[RepairGoal]
     REPAIR_GOAL_REPAIR: _ClassVar[RepairGoal]
     REPAIR_GOAL_SELECTION: _ClassVar[RepairGoal]
+    REPAIR_GOAL_EVALUATION: _ClassVar[RepairGoal]
 
 class OnMissing(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     ON_MISSING_UNSPECIFIED: _ClassVar[OnMissing]
     ON_MISSING_FAIL: _ClassVar[OnMissing]
     ON_MISSING_INCONCLUSIVE: _ClassVar[OnMissing]
+
+class CriterionSlice(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CRITERION_SLICE_UNSPECIFIED: _ClassVar[CriterionSlice]
+    CRITERION_SLICE_ALL: _ClassVar[CriterionSlice]
+    CRITERION_SLICE_EACH_GROUP: _ClassVar[CriterionSlice]
 
 class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -57,9 +64,13 @@ class StepState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
 REPAIR_GOAL_UNSPECIFIED: RepairGoal
 REPAIR_GOAL_REPAIR: RepairGoal
 REPAIR_GOAL_SELECTION: RepairGoal
+REPAIR_GOAL_EVALUATION: RepairGoal
 ON_MISSING_UNSPECIFIED: OnMissing
 ON_MISSING_FAIL: OnMissing
 ON_MISSING_INCONCLUSIVE: OnMissing
+CRITERION_SLICE_UNSPECIFIED: CriterionSlice
+CRITERION_SLICE_ALL: CriterionSlice
+CRITERION_SLICE_EACH_GROUP: CriterionSlice
 VERDICT_UNSPECIFIED: Verdict
 VERDICT_PASS: Verdict
 VERDICT_INCONCLUSIVE: Verdict
@@ -105,7 +116,7 @@ class SelfGeneratedPool(_message.Message):
     def __init__(self, prompts: _Optional[_Union[_types_pb2.DatasetRef, _Mapping]] = ..., draws: _Optional[int] = ..., max_new_tokens: _Optional[int] = ..., top_p: _Optional[float] = ..., temperature: _Optional[float] = ..., min_gap: _Optional[float] = ..., min_chosen_tokens: _Optional[int] = ...) -> None: ...
 
 class RepairSpec(_message.Message):
-    __slots__ = ("model", "pool_rows", "self_generated_pool", "budget", "strategy", "auto", "method", "evaluation", "gate", "encoder", "random_control", "seed", "goal", "proxy", "utility")
+    __slots__ = ("model", "pool_rows", "self_generated_pool", "budget", "strategy", "auto", "method", "evaluation", "gate", "encoder", "random_control", "seed", "goal", "proxy", "utility", "baseline", "full_control")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     POOL_ROWS_FIELD_NUMBER: _ClassVar[int]
     SELF_GENERATED_POOL_FIELD_NUMBER: _ClassVar[int]
@@ -121,6 +132,8 @@ class RepairSpec(_message.Message):
     GOAL_FIELD_NUMBER: _ClassVar[int]
     PROXY_FIELD_NUMBER: _ClassVar[int]
     UTILITY_FIELD_NUMBER: _ClassVar[int]
+    BASELINE_FIELD_NUMBER: _ClassVar[int]
+    FULL_CONTROL_FIELD_NUMBER: _ClassVar[int]
     model: _types_pb2.ModelRef
     pool_rows: PoolRows
     self_generated_pool: SelfGeneratedPool
@@ -136,7 +149,9 @@ class RepairSpec(_message.Message):
     goal: RepairGoal
     proxy: _types_pb2.ModelRef
     utility: _types_pb2.DatasetRef
-    def __init__(self, model: _Optional[_Union[_types_pb2.ModelRef, _Mapping]] = ..., pool_rows: _Optional[_Union[PoolRows, _Mapping]] = ..., self_generated_pool: _Optional[_Union[SelfGeneratedPool, _Mapping]] = ..., budget: _Optional[_Union[_types_pb2.Budget, _Mapping]] = ..., strategy: _Optional[_Union[_selection_pb2.SelectionStrategy, _Mapping]] = ..., auto: _Optional[_Union[_selection_pb2.AutoSearch, _Mapping]] = ..., method: _Optional[_Union[_trainer_pb2.RepairMethod, _Mapping]] = ..., evaluation: _Optional[_Union[_evaluation_pb2.Evaluation, _Mapping]] = ..., gate: _Optional[_Union[GatePolicy, _Mapping]] = ..., encoder: _Optional[_Union[_types_pb2.ModelRef, _Mapping]] = ..., random_control: _Optional[bool] = ..., seed: _Optional[int] = ..., goal: _Optional[_Union[RepairGoal, str]] = ..., proxy: _Optional[_Union[_types_pb2.ModelRef, _Mapping]] = ..., utility: _Optional[_Union[_types_pb2.DatasetRef, _Mapping]] = ...) -> None: ...
+    baseline: _types_pb2.ModelRef
+    full_control: bool
+    def __init__(self, model: _Optional[_Union[_types_pb2.ModelRef, _Mapping]] = ..., pool_rows: _Optional[_Union[PoolRows, _Mapping]] = ..., self_generated_pool: _Optional[_Union[SelfGeneratedPool, _Mapping]] = ..., budget: _Optional[_Union[_types_pb2.Budget, _Mapping]] = ..., strategy: _Optional[_Union[_selection_pb2.SelectionStrategy, _Mapping]] = ..., auto: _Optional[_Union[_selection_pb2.AutoSearch, _Mapping]] = ..., method: _Optional[_Union[_trainer_pb2.RepairMethod, _Mapping]] = ..., evaluation: _Optional[_Union[_evaluation_pb2.Evaluation, _Mapping]] = ..., gate: _Optional[_Union[GatePolicy, _Mapping]] = ..., encoder: _Optional[_Union[_types_pb2.ModelRef, _Mapping]] = ..., random_control: _Optional[bool] = ..., seed: _Optional[int] = ..., goal: _Optional[_Union[RepairGoal, str]] = ..., proxy: _Optional[_Union[_types_pb2.ModelRef, _Mapping]] = ..., utility: _Optional[_Union[_types_pb2.DatasetRef, _Mapping]] = ..., baseline: _Optional[_Union[_types_pb2.ModelRef, _Mapping]] = ..., full_control: _Optional[bool] = ...) -> None: ...
 
 class AbsoluteRule(_message.Message):
     __slots__ = ("bound",)
@@ -157,26 +172,38 @@ class NonInferiorityRule(_message.Message):
     def __init__(self, margin: _Optional[float] = ...) -> None: ...
 
 class Criterion(_message.Message):
-    __slots__ = ("metric", "absolute", "change", "non_inferiority", "on_missing")
+    __slots__ = ("metric", "absolute", "change", "non_inferiority", "on_missing", "slice")
     METRIC_FIELD_NUMBER: _ClassVar[int]
     ABSOLUTE_FIELD_NUMBER: _ClassVar[int]
     CHANGE_FIELD_NUMBER: _ClassVar[int]
     NON_INFERIORITY_FIELD_NUMBER: _ClassVar[int]
     ON_MISSING_FIELD_NUMBER: _ClassVar[int]
+    SLICE_FIELD_NUMBER: _ClassVar[int]
     metric: str
     absolute: AbsoluteRule
     change: ChangeRule
     non_inferiority: NonInferiorityRule
     on_missing: OnMissing
-    def __init__(self, metric: _Optional[str] = ..., absolute: _Optional[_Union[AbsoluteRule, _Mapping]] = ..., change: _Optional[_Union[ChangeRule, _Mapping]] = ..., non_inferiority: _Optional[_Union[NonInferiorityRule, _Mapping]] = ..., on_missing: _Optional[_Union[OnMissing, str]] = ...) -> None: ...
+    slice: CriterionSlice
+    def __init__(self, metric: _Optional[str] = ..., absolute: _Optional[_Union[AbsoluteRule, _Mapping]] = ..., change: _Optional[_Union[ChangeRule, _Mapping]] = ..., non_inferiority: _Optional[_Union[NonInferiorityRule, _Mapping]] = ..., on_missing: _Optional[_Union[OnMissing, str]] = ..., slice: _Optional[_Union[CriterionSlice, str]] = ...) -> None: ...
+
+class SequentialGate(_message.Message):
+    __slots__ = ("first_look_prompts", "look_every_prompts")
+    FIRST_LOOK_PROMPTS_FIELD_NUMBER: _ClassVar[int]
+    LOOK_EVERY_PROMPTS_FIELD_NUMBER: _ClassVar[int]
+    first_look_prompts: int
+    look_every_prompts: int
+    def __init__(self, first_look_prompts: _Optional[int] = ..., look_every_prompts: _Optional[int] = ...) -> None: ...
 
 class GatePolicy(_message.Message):
-    __slots__ = ("criteria", "confidence")
+    __slots__ = ("criteria", "confidence", "sequential")
     CRITERIA_FIELD_NUMBER: _ClassVar[int]
     CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    SEQUENTIAL_FIELD_NUMBER: _ClassVar[int]
     criteria: _containers.RepeatedCompositeFieldContainer[Criterion]
     confidence: float
-    def __init__(self, criteria: _Optional[_Iterable[_Union[Criterion, _Mapping]]] = ..., confidence: _Optional[float] = ...) -> None: ...
+    sequential: SequentialGate
+    def __init__(self, criteria: _Optional[_Iterable[_Union[Criterion, _Mapping]]] = ..., confidence: _Optional[float] = ..., sequential: _Optional[_Union[SequentialGate, _Mapping]] = ...) -> None: ...
 
 class CriterionVerdict(_message.Message):
     __slots__ = ("criterion", "verdict", "reason")

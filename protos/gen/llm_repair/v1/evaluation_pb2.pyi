@@ -28,6 +28,13 @@ class DetoxifyVariant(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DETOXIFY_VARIANT_ORIGINAL: _ClassVar[DetoxifyVariant]
     DETOXIFY_VARIANT_UNBIASED: _ClassVar[DetoxifyVariant]
     DETOXIFY_VARIANT_MULTILINGUAL: _ClassVar[DetoxifyVariant]
+
+class CorpusLayout(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    CORPUS_LAYOUT_UNSPECIFIED: _ClassVar[CorpusLayout]
+    CORPUS_LAYOUT_DOCUMENTS: _ClassVar[CorpusLayout]
+    CORPUS_LAYOUT_WIKITEXT: _ClassVar[CorpusLayout]
+    CORPUS_LAYOUT_RUNNING_TEXT: _ClassVar[CorpusLayout]
 ENGINE_KIND_UNSPECIFIED: EngineKind
 ENGINE_KIND_TRANSFORMERS: EngineKind
 ENGINE_KIND_VLLM: EngineKind
@@ -38,6 +45,10 @@ DETOXIFY_VARIANT_UNSPECIFIED: DetoxifyVariant
 DETOXIFY_VARIANT_ORIGINAL: DetoxifyVariant
 DETOXIFY_VARIANT_UNBIASED: DetoxifyVariant
 DETOXIFY_VARIANT_MULTILINGUAL: DetoxifyVariant
+CORPUS_LAYOUT_UNSPECIFIED: CorpusLayout
+CORPUS_LAYOUT_DOCUMENTS: CorpusLayout
+CORPUS_LAYOUT_WIKITEXT: CorpusLayout
+CORPUS_LAYOUT_RUNNING_TEXT: CorpusLayout
 
 class Engine(_message.Message):
     __slots__ = ("kind", "weights")
@@ -96,24 +107,36 @@ class Protocol(_message.Message):
     def __init__(self, strict: _Optional[_Union[StrictProtocol, _Mapping]] = ..., paper: _Optional[_Union[PaperProtocol, _Mapping]] = ...) -> None: ...
 
 class StrictProtocol(_message.Message):
-    __slots__ = ("draws", "max_new_tokens", "top_p", "temperature", "window_tokens")
+    __slots__ = ("draws", "max_new_tokens", "top_p", "temperature", "window_tokens", "stride_tokens")
     DRAWS_FIELD_NUMBER: _ClassVar[int]
     MAX_NEW_TOKENS_FIELD_NUMBER: _ClassVar[int]
     TOP_P_FIELD_NUMBER: _ClassVar[int]
     TEMPERATURE_FIELD_NUMBER: _ClassVar[int]
     WINDOW_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    STRIDE_TOKENS_FIELD_NUMBER: _ClassVar[int]
     draws: int
     max_new_tokens: int
     top_p: float
     temperature: float
     window_tokens: int
-    def __init__(self, draws: _Optional[int] = ..., max_new_tokens: _Optional[int] = ..., top_p: _Optional[float] = ..., temperature: _Optional[float] = ..., window_tokens: _Optional[int] = ...) -> None: ...
+    stride_tokens: int
+    def __init__(self, draws: _Optional[int] = ..., max_new_tokens: _Optional[int] = ..., top_p: _Optional[float] = ..., temperature: _Optional[float] = ..., window_tokens: _Optional[int] = ..., stride_tokens: _Optional[int] = ...) -> None: ...
 
 class PaperProtocol(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
 class Corpus(_message.Message):
+    __slots__ = ("name", "texts", "layout")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    LAYOUT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    texts: _types_pb2.DatasetRef
+    layout: CorpusLayout
+    def __init__(self, name: _Optional[str] = ..., texts: _Optional[_Union[_types_pb2.DatasetRef, _Mapping]] = ..., layout: _Optional[_Union[CorpusLayout, str]] = ...) -> None: ...
+
+class ClozeSet(_message.Message):
     __slots__ = ("name", "texts")
     NAME_FIELD_NUMBER: _ClassVar[int]
     TEXTS_FIELD_NUMBER: _ClassVar[int]
@@ -121,27 +144,75 @@ class Corpus(_message.Message):
     texts: _types_pb2.DatasetRef
     def __init__(self, name: _Optional[str] = ..., texts: _Optional[_Union[_types_pb2.DatasetRef, _Mapping]] = ...) -> None: ...
 
+class BiasPairs(_message.Message):
+    __slots__ = ("name", "pairs")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PAIRS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    pairs: _types_pb2.DatasetRef
+    def __init__(self, name: _Optional[str] = ..., pairs: _Optional[_Union[_types_pb2.DatasetRef, _Mapping]] = ...) -> None: ...
+
+class PromptSet(_message.Message):
+    __slots__ = ("name", "prompts")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PROMPTS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    prompts: _types_pb2.DatasetRef
+    def __init__(self, name: _Optional[str] = ..., prompts: _Optional[_Union[_types_pb2.DatasetRef, _Mapping]] = ...) -> None: ...
+
 class Evaluation(_message.Message):
-    __slots__ = ("prompts", "judges", "corpora", "protocol", "engine")
+    __slots__ = ("prompts", "judges", "corpora", "protocol", "engine", "cloze_sets", "bias_pairs", "prompt_sets", "calibration")
     PROMPTS_FIELD_NUMBER: _ClassVar[int]
     JUDGES_FIELD_NUMBER: _ClassVar[int]
     CORPORA_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
+    CLOZE_SETS_FIELD_NUMBER: _ClassVar[int]
+    BIAS_PAIRS_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_SETS_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_FIELD_NUMBER: _ClassVar[int]
     prompts: _types_pb2.DatasetRef
     judges: _containers.RepeatedCompositeFieldContainer[Judge]
     corpora: _containers.RepeatedCompositeFieldContainer[Corpus]
     protocol: Protocol
     engine: Engine
-    def __init__(self, prompts: _Optional[_Union[_types_pb2.DatasetRef, _Mapping]] = ..., judges: _Optional[_Iterable[_Union[Judge, _Mapping]]] = ..., corpora: _Optional[_Iterable[_Union[Corpus, _Mapping]]] = ..., protocol: _Optional[_Union[Protocol, _Mapping]] = ..., engine: _Optional[_Union[Engine, _Mapping]] = ...) -> None: ...
+    cloze_sets: _containers.RepeatedCompositeFieldContainer[ClozeSet]
+    bias_pairs: _containers.RepeatedCompositeFieldContainer[BiasPairs]
+    prompt_sets: _containers.RepeatedCompositeFieldContainer[PromptSet]
+    calibration: _types_pb2.DatasetRef
+    def __init__(self, prompts: _Optional[_Union[_types_pb2.DatasetRef, _Mapping]] = ..., judges: _Optional[_Iterable[_Union[Judge, _Mapping]]] = ..., corpora: _Optional[_Iterable[_Union[Corpus, _Mapping]]] = ..., protocol: _Optional[_Union[Protocol, _Mapping]] = ..., engine: _Optional[_Union[Engine, _Mapping]] = ..., cloze_sets: _Optional[_Iterable[_Union[ClozeSet, _Mapping]]] = ..., bias_pairs: _Optional[_Iterable[_Union[BiasPairs, _Mapping]]] = ..., prompt_sets: _Optional[_Iterable[_Union[PromptSet, _Mapping]]] = ..., calibration: _Optional[_Union[_types_pb2.DatasetRef, _Mapping]] = ...) -> None: ...
 
 class CorpusArtifact(_message.Message):
+    __slots__ = ("name", "digest", "layout")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    LAYOUT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    digest: str
+    layout: CorpusLayout
+    def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ..., layout: _Optional[_Union[CorpusLayout, str]] = ...) -> None: ...
+
+class DatasetArtifact(_message.Message):
     __slots__ = ("name", "digest")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     name: str
     digest: str
     def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ...) -> None: ...
+
+class SequentialStop(_message.Message):
+    __slots__ = ("base_evaluation_digest", "bound", "confidence", "first_look_prompts", "look_every_prompts")
+    BASE_EVALUATION_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    BOUND_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    FIRST_LOOK_PROMPTS_FIELD_NUMBER: _ClassVar[int]
+    LOOK_EVERY_PROMPTS_FIELD_NUMBER: _ClassVar[int]
+    base_evaluation_digest: str
+    bound: float
+    confidence: float
+    first_look_prompts: int
+    look_every_prompts: int
+    def __init__(self, base_evaluation_digest: _Optional[str] = ..., bound: _Optional[float] = ..., confidence: _Optional[float] = ..., first_look_prompts: _Optional[int] = ..., look_every_prompts: _Optional[int] = ...) -> None: ...
 
 class BuildPoolStep(_message.Message):
     __slots__ = ("model_digest", "prompts_digest", "judge", "engine", "draws", "max_new_tokens", "top_p", "temperature", "min_gap", "min_chosen_tokens", "seed")
@@ -220,7 +291,7 @@ class JudgePoolStep(_message.Message):
     def __init__(self, pool_digest: _Optional[str] = ..., judge: _Optional[_Union[Judge, _Mapping]] = ..., score: _Optional[_Union[_selection_pb2.Score, str]] = ..., samples: _Optional[_Union[OwnSamples, _Mapping]] = ...) -> None: ...
 
 class EvaluateStep(_message.Message):
-    __slots__ = ("model_digest", "prompts_digest", "corpora", "judges", "protocol", "engine", "seed")
+    __slots__ = ("model_digest", "prompts_digest", "corpora", "judges", "protocol", "engine", "seed", "cloze_sets", "bias_pairs", "prompt_sets", "calibration_digest", "sequential")
     MODEL_DIGEST_FIELD_NUMBER: _ClassVar[int]
     PROMPTS_DIGEST_FIELD_NUMBER: _ClassVar[int]
     CORPORA_FIELD_NUMBER: _ClassVar[int]
@@ -228,6 +299,11 @@ class EvaluateStep(_message.Message):
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    CLOZE_SETS_FIELD_NUMBER: _ClassVar[int]
+    BIAS_PAIRS_FIELD_NUMBER: _ClassVar[int]
+    PROMPT_SETS_FIELD_NUMBER: _ClassVar[int]
+    CALIBRATION_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SEQUENTIAL_FIELD_NUMBER: _ClassVar[int]
     model_digest: str
     prompts_digest: str
     corpora: _containers.RepeatedCompositeFieldContainer[CorpusArtifact]
@@ -235,19 +311,26 @@ class EvaluateStep(_message.Message):
     protocol: Protocol
     engine: Engine
     seed: int
-    def __init__(self, model_digest: _Optional[str] = ..., prompts_digest: _Optional[str] = ..., corpora: _Optional[_Iterable[_Union[CorpusArtifact, _Mapping]]] = ..., judges: _Optional[_Iterable[_Union[Judge, _Mapping]]] = ..., protocol: _Optional[_Union[Protocol, _Mapping]] = ..., engine: _Optional[_Union[Engine, _Mapping]] = ..., seed: _Optional[int] = ...) -> None: ...
+    cloze_sets: _containers.RepeatedCompositeFieldContainer[DatasetArtifact]
+    bias_pairs: _containers.RepeatedCompositeFieldContainer[DatasetArtifact]
+    prompt_sets: _containers.RepeatedCompositeFieldContainer[DatasetArtifact]
+    calibration_digest: str
+    sequential: SequentialStop
+    def __init__(self, model_digest: _Optional[str] = ..., prompts_digest: _Optional[str] = ..., corpora: _Optional[_Iterable[_Union[CorpusArtifact, _Mapping]]] = ..., judges: _Optional[_Iterable[_Union[Judge, _Mapping]]] = ..., protocol: _Optional[_Union[Protocol, _Mapping]] = ..., engine: _Optional[_Union[Engine, _Mapping]] = ..., seed: _Optional[int] = ..., cloze_sets: _Optional[_Iterable[_Union[DatasetArtifact, _Mapping]]] = ..., bias_pairs: _Optional[_Iterable[_Union[DatasetArtifact, _Mapping]]] = ..., prompt_sets: _Optional[_Iterable[_Union[DatasetArtifact, _Mapping]]] = ..., calibration_digest: _Optional[str] = ..., sequential: _Optional[_Union[SequentialStop, _Mapping]] = ...) -> None: ...
 
 class CompareStep(_message.Message):
-    __slots__ = ("base_evaluation_digest", "repaired_evaluation_digest", "confidence", "seed")
+    __slots__ = ("base_evaluation_digest", "repaired_evaluation_digest", "confidence", "seed", "full_evaluation_digest")
     BASE_EVALUATION_DIGEST_FIELD_NUMBER: _ClassVar[int]
     REPAIRED_EVALUATION_DIGEST_FIELD_NUMBER: _ClassVar[int]
     CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
     SEED_FIELD_NUMBER: _ClassVar[int]
+    FULL_EVALUATION_DIGEST_FIELD_NUMBER: _ClassVar[int]
     base_evaluation_digest: str
     repaired_evaluation_digest: str
     confidence: float
     seed: int
-    def __init__(self, base_evaluation_digest: _Optional[str] = ..., repaired_evaluation_digest: _Optional[str] = ..., confidence: _Optional[float] = ..., seed: _Optional[int] = ...) -> None: ...
+    full_evaluation_digest: str
+    def __init__(self, base_evaluation_digest: _Optional[str] = ..., repaired_evaluation_digest: _Optional[str] = ..., confidence: _Optional[float] = ..., seed: _Optional[int] = ..., full_evaluation_digest: _Optional[str] = ...) -> None: ...
 
 class ReportStep(_message.Message):
     __slots__ = ("dossier_digest",)

@@ -268,6 +268,20 @@ class ImportDatasetResponse(_message.Message):
     event: _execution_pb2.ExecutionEvent
     def __init__(self, event: _Optional[_Union[_execution_pb2.ExecutionEvent, _Mapping]] = ...) -> None: ...
 
+class OverlapStep(_message.Message):
+    __slots__ = ("pool_digest", "prompts_digest", "pool_embeddings_digest", "prompts_embeddings_digest", "min_similarity")
+    POOL_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    PROMPTS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    POOL_EMBEDDINGS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    PROMPTS_EMBEDDINGS_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    MIN_SIMILARITY_FIELD_NUMBER: _ClassVar[int]
+    pool_digest: str
+    prompts_digest: str
+    pool_embeddings_digest: str
+    prompts_embeddings_digest: str
+    min_similarity: float
+    def __init__(self, pool_digest: _Optional[str] = ..., prompts_digest: _Optional[str] = ..., pool_embeddings_digest: _Optional[str] = ..., prompts_embeddings_digest: _Optional[str] = ..., min_similarity: _Optional[float] = ...) -> None: ...
+
 class EmbedRequest(_message.Message):
     __slots__ = ("step",)
     STEP_FIELD_NUMBER: _ClassVar[int]
@@ -299,6 +313,18 @@ class SelectRequest(_message.Message):
     def __init__(self, step: _Optional[_Union[SelectStep, _Mapping]] = ...) -> None: ...
 
 class SelectResponse(_message.Message):
+    __slots__ = ("event",)
+    EVENT_FIELD_NUMBER: _ClassVar[int]
+    event: _execution_pb2.ExecutionEvent
+    def __init__(self, event: _Optional[_Union[_execution_pb2.ExecutionEvent, _Mapping]] = ...) -> None: ...
+
+class OverlapRequest(_message.Message):
+    __slots__ = ("step",)
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    step: OverlapStep
+    def __init__(self, step: _Optional[_Union[OverlapStep, _Mapping]] = ...) -> None: ...
+
+class OverlapResponse(_message.Message):
     __slots__ = ("event",)
     EVENT_FIELD_NUMBER: _ClassVar[int]
     event: _execution_pb2.ExecutionEvent

@@ -55,6 +55,11 @@ class SelectionServiceStub:
                 request_serializer=llm__repair_dot_v1_dot_selection__pb2.SelectRequest.SerializeToString,
                 response_deserializer=llm__repair_dot_v1_dot_selection__pb2.SelectResponse.FromString,
                 _registered_method=True)
+        self.Overlap = channel.unary_stream(
+                '/llm_repair.v1.SelectionService/Overlap',
+                request_serializer=llm__repair_dot_v1_dot_selection__pb2.OverlapRequest.SerializeToString,
+                response_deserializer=llm__repair_dot_v1_dot_selection__pb2.OverlapResponse.FromString,
+                _registered_method=True)
         self.Cancel = channel.unary_unary(
                 '/llm_repair.v1.SelectionService/Cancel',
                 request_serializer=llm__repair_dot_v1_dot_selection__pb2.SelectionServiceCancelRequest.SerializeToString,
@@ -94,6 +99,13 @@ class SelectionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Overlap(self, request, context):
+        """Finds prompts of the evaluation that are in the pool too, the same or nearly so. Output: `overlap`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Cancel(self, request, context):
         """Cancels the execution with a key; EXECUTION_NOT_FOUND if none runs here.
         """
@@ -123,6 +135,11 @@ def add_SelectionServiceServicer_to_server(servicer, server):
                     servicer.Select,
                     request_deserializer=llm__repair_dot_v1_dot_selection__pb2.SelectRequest.FromString,
                     response_serializer=llm__repair_dot_v1_dot_selection__pb2.SelectResponse.SerializeToString,
+            ),
+            'Overlap': grpc.unary_stream_rpc_method_handler(
+                    servicer.Overlap,
+                    request_deserializer=llm__repair_dot_v1_dot_selection__pb2.OverlapRequest.FromString,
+                    response_serializer=llm__repair_dot_v1_dot_selection__pb2.OverlapResponse.SerializeToString,
             ),
             'Cancel': grpc.unary_unary_rpc_method_handler(
                     servicer.Cancel,
@@ -239,6 +256,33 @@ class SelectionService:
             '/llm_repair.v1.SelectionService/Select',
             llm__repair_dot_v1_dot_selection__pb2.SelectRequest.SerializeToString,
             llm__repair_dot_v1_dot_selection__pb2.SelectResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Overlap(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/llm_repair.v1.SelectionService/Overlap',
+            llm__repair_dot_v1_dot_selection__pb2.OverlapRequest.SerializeToString,
+            llm__repair_dot_v1_dot_selection__pb2.OverlapResponse.FromString,
             options,
             channel_credentials,
             insecure,

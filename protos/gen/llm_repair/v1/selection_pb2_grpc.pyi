@@ -41,6 +41,8 @@ class SelectionServiceStub:
     """Scores the difficulty of every pool row at a model. Output: `scores`."""
     Select: _grpc.UnaryStreamMultiCallable[_selection_pb2.SelectRequest, _selection_pb2.SelectResponse]
     """Ranks the pool by a strategy and delivers exactly the budget. Output: `selection`."""
+    Overlap: _grpc.UnaryStreamMultiCallable[_selection_pb2.OverlapRequest, _selection_pb2.OverlapResponse]
+    """Finds prompts of the evaluation that are in the pool too, the same or nearly so. Output: `overlap`."""
     Cancel: _grpc.UnaryUnaryMultiCallable[_selection_pb2.SelectionServiceCancelRequest, _selection_pb2.SelectionServiceCancelResponse]
     """Cancels the execution with a key; EXECUTION_NOT_FOUND if none runs here."""
 
@@ -57,6 +59,8 @@ class SelectionServiceAsyncStub(SelectionServiceStub):
     """Scores the difficulty of every pool row at a model. Output: `scores`."""
     Select: _aio.UnaryStreamMultiCallable[_selection_pb2.SelectRequest, _selection_pb2.SelectResponse]  # type: ignore[assignment]
     """Ranks the pool by a strategy and delivers exactly the budget. Output: `selection`."""
+    Overlap: _aio.UnaryStreamMultiCallable[_selection_pb2.OverlapRequest, _selection_pb2.OverlapResponse]  # type: ignore[assignment]
+    """Finds prompts of the evaluation that are in the pool too, the same or nearly so. Output: `overlap`."""
     Cancel: _aio.UnaryUnaryMultiCallable[_selection_pb2.SelectionServiceCancelRequest, _selection_pb2.SelectionServiceCancelResponse]  # type: ignore[assignment]
     """Cancels the execution with a key; EXECUTION_NOT_FOUND if none runs here."""
 
@@ -94,6 +98,14 @@ class SelectionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_selection_pb2.SelectResponse], _abc.AsyncIterator[_selection_pb2.SelectResponse]]:
         """Ranks the pool by a strategy and delivers exactly the budget. Output: `selection`."""
+
+    @_abc_1.abstractmethod
+    def Overlap(
+        self,
+        request: _selection_pb2.OverlapRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_selection_pb2.OverlapResponse], _abc.AsyncIterator[_selection_pb2.OverlapResponse]]:
+        """Finds prompts of the evaluation that are in the pool too, the same or nearly so. Output: `overlap`."""
 
     @_abc_1.abstractmethod
     def Cancel(

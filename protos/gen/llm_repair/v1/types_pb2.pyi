@@ -21,6 +21,9 @@ class DatasetKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DATASET_KIND_PROMPTS: _ClassVar[DatasetKind]
     DATASET_KIND_TEXTS: _ClassVar[DatasetKind]
     DATASET_KIND_UNPAIRED_POOL: _ClassVar[DatasetKind]
+    DATASET_KIND_LINES: _ClassVar[DatasetKind]
+    DATASET_KIND_SENTENCE_PAIRS: _ClassVar[DatasetKind]
+    DATASET_KIND_LABELLED_TEXTS: _ClassVar[DatasetKind]
 
 class DatasetFormat(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -40,6 +43,12 @@ class Direction(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     DIRECTION_UNSPECIFIED: _ClassVar[Direction]
     DIRECTION_LOWER_IS_BETTER: _ClassVar[Direction]
     DIRECTION_HIGHER_IS_BETTER: _ClassVar[Direction]
+
+class IntervalKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    INTERVAL_KIND_UNSPECIFIED: _ClassVar[IntervalKind]
+    INTERVAL_KIND_FIXED: _ClassVar[IntervalKind]
+    INTERVAL_KIND_SEQUENCE: _ClassVar[IntervalKind]
 MODEL_ROLE_UNSPECIFIED: ModelRole
 MODEL_ROLE_CAUSAL_LM: ModelRole
 MODEL_ROLE_ENCODER: ModelRole
@@ -49,6 +58,9 @@ DATASET_KIND_POOL: DatasetKind
 DATASET_KIND_PROMPTS: DatasetKind
 DATASET_KIND_TEXTS: DatasetKind
 DATASET_KIND_UNPAIRED_POOL: DatasetKind
+DATASET_KIND_LINES: DatasetKind
+DATASET_KIND_SENTENCE_PAIRS: DatasetKind
+DATASET_KIND_LABELLED_TEXTS: DatasetKind
 DATASET_FORMAT_UNSPECIFIED: DatasetFormat
 DATASET_FORMAT_JSONL: DatasetFormat
 DATASET_FORMAT_CSV: DatasetFormat
@@ -59,6 +71,9 @@ CHANGE_KIND_RATIO: ChangeKind
 DIRECTION_UNSPECIFIED: Direction
 DIRECTION_LOWER_IS_BETTER: Direction
 DIRECTION_HIGHER_IS_BETTER: Direction
+INTERVAL_KIND_UNSPECIFIED: IntervalKind
+INTERVAL_KIND_FIXED: IntervalKind
+INTERVAL_KIND_SEQUENCE: IntervalKind
 
 class Artifact(_message.Message):
     __slots__ = ("digest", "size_bytes", "is_tree")
@@ -77,7 +92,7 @@ class ModelRef(_message.Message):
     def __init__(self, reference: _Optional[str] = ...) -> None: ...
 
 class FieldMap(_message.Message):
-    __slots__ = ("id", "prompt", "chosen", "rejected", "text", "completion", "label")
+    __slots__ = ("id", "prompt", "chosen", "rejected", "text", "completion", "label", "group")
     ID_FIELD_NUMBER: _ClassVar[int]
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     CHOSEN_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +100,7 @@ class FieldMap(_message.Message):
     TEXT_FIELD_NUMBER: _ClassVar[int]
     COMPLETION_FIELD_NUMBER: _ClassVar[int]
     LABEL_FIELD_NUMBER: _ClassVar[int]
+    GROUP_FIELD_NUMBER: _ClassVar[int]
     id: str
     prompt: str
     chosen: str
@@ -92,7 +108,8 @@ class FieldMap(_message.Message):
     text: str
     completion: str
     label: str
-    def __init__(self, id: _Optional[str] = ..., prompt: _Optional[str] = ..., chosen: _Optional[str] = ..., rejected: _Optional[str] = ..., text: _Optional[str] = ..., completion: _Optional[str] = ..., label: _Optional[str] = ...) -> None: ...
+    group: str
+    def __init__(self, id: _Optional[str] = ..., prompt: _Optional[str] = ..., chosen: _Optional[str] = ..., rejected: _Optional[str] = ..., text: _Optional[str] = ..., completion: _Optional[str] = ..., label: _Optional[str] = ..., group: _Optional[str] = ...) -> None: ...
 
 class HashSlice(_message.Message):
     __slots__ = ("start", "end")
@@ -187,7 +204,7 @@ class Quantity(_message.Message):
     def __init__(self, estimate: _Optional[_Union[Estimate, _Mapping]] = ..., missing_reason: _Optional[str] = ...) -> None: ...
 
 class Metric(_message.Message):
-    __slots__ = ("id", "protocol", "base", "repaired", "change", "change_kind", "direction", "judge", "gating")
+    __slots__ = ("id", "protocol", "base", "repaired", "change", "change_kind", "direction", "judge", "gating", "slice", "interval")
     ID_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     BASE_FIELD_NUMBER: _ClassVar[int]
@@ -197,6 +214,8 @@ class Metric(_message.Message):
     DIRECTION_FIELD_NUMBER: _ClassVar[int]
     JUDGE_FIELD_NUMBER: _ClassVar[int]
     GATING_FIELD_NUMBER: _ClassVar[int]
+    SLICE_FIELD_NUMBER: _ClassVar[int]
+    INTERVAL_FIELD_NUMBER: _ClassVar[int]
     id: str
     protocol: str
     base: Quantity
@@ -206,7 +225,9 @@ class Metric(_message.Message):
     direction: Direction
     judge: str
     gating: bool
-    def __init__(self, id: _Optional[str] = ..., protocol: _Optional[str] = ..., base: _Optional[_Union[Quantity, _Mapping]] = ..., repaired: _Optional[_Union[Quantity, _Mapping]] = ..., change: _Optional[_Union[Quantity, _Mapping]] = ..., change_kind: _Optional[_Union[ChangeKind, str]] = ..., direction: _Optional[_Union[Direction, str]] = ..., judge: _Optional[str] = ..., gating: _Optional[bool] = ...) -> None: ...
+    slice: str
+    interval: IntervalKind
+    def __init__(self, id: _Optional[str] = ..., protocol: _Optional[str] = ..., base: _Optional[_Union[Quantity, _Mapping]] = ..., repaired: _Optional[_Union[Quantity, _Mapping]] = ..., change: _Optional[_Union[Quantity, _Mapping]] = ..., change_kind: _Optional[_Union[ChangeKind, str]] = ..., direction: _Optional[_Union[Direction, str]] = ..., judge: _Optional[str] = ..., gating: _Optional[bool] = ..., slice: _Optional[str] = ..., interval: _Optional[_Union[IntervalKind, str]] = ...) -> None: ...
 
 class Failure(_message.Message):
     __slots__ = ("reason", "message", "metadata", "step")
