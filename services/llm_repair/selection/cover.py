@@ -109,7 +109,7 @@ class Cover:
         """Accounts for the row chosen last."""
         with np.errstate(over="ignore", invalid="ignore"):
             low = hot.squares + self._centre_squares[self._count - 1] - 2 * (hot.away @ self._centres[self._count - 1])
-            near = np.flatnonzero(~(low > hot.nearest + _UNDERFLOW))
+            near = np.flatnonzero(~((low > hot.nearest + _UNDERFLOW) & (low < np.inf)))
         exact = self._exact(hot.rows[near], np.full(len(near), row))
         hot.nearest[near] = np.minimum(hot.nearest[near], exact)
         hot.nearest[hot.rows == row - self._first] = _CHOSEN
@@ -143,16 +143,18 @@ class Cover:
         seen = int(self._seen[rows[0]])
         centre_squares = self._centre_squares[seen : self._count]
         away, squares = self._from_origin(self._covered[rows])
-        # Where float32 overflows to infinity or NaN, no pair is left out.
         with np.errstate(over="ignore", invalid="ignore"):
             low = away @ self._centres[seen : self._count].T
             low *= -2
             low += centre_squares
             low += squares[:, None]
             # No farther than this is the nearest of them.
-            most = low.min(axis=1) + 2.1 * self._rounding * (squares + centre_squares.max()) + _UNDERFLOW
+            most = low.min(axis=1) + 2.1 * self._rounding * (squares + centre_squares.max())
+            near = np.minimum(self._nearest[rows], most) + _UNDERFLOW
+            if not np.isfinite(4 * (squares.max() + centre_squares.max())):
+                near[:] = np.inf  # a product may have overflowed: no pair is left out
             # One step up in float32, as comparing with float64 would copy `low`.
-            bound = np.nextafter(np.minimum(self._nearest[rows], most).astype(np.float32), np.float32(np.inf))
+            bound = np.nextafter(near.astype(np.float32), np.float32(np.inf))
             row, centre = np.nonzero(~(low > bound[:, None]))
         np.minimum.at(self._nearest, rows[row], self._exact(rows[row], self._chosen[seen + centre]))
         self._seen[rows] = self._count

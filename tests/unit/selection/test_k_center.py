@@ -46,6 +46,8 @@ POOLS = {
     "lengths over many orders": lambda: normal(900, 20) * np.exp(8 * normal(900, 1)),
     "one row far away": lambda: np.concatenate([normal(899, 20), np.full((1, 20), 1e30, dtype=np.float32)]),
     "squares that overflow float32": lambda: np.float32(1e30) * normal(900, 20),
+    "squares at the end of float32": lambda: np.float32(5e18) * normal(900, 20),
+    "squares that lose digits in float32": lambda: np.float32(1e-22) * normal(900, 20),
     "squares that vanish in float32": lambda: np.float32(1e-30) * normal(900, 20),
     "subnormal": lambda: np.float32(1e-42) * normal(900, 20),
     "one dimension": lambda: normal(900, 1),
