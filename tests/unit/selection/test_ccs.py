@@ -112,6 +112,25 @@ def test_equal_scores_are_one_stratum_from_which_chance_draws(value: float) -> N
     assert all(len(set(draw)) == 10 for draw in draws)
 
 
+@pytest.mark.parametrize(
+    ("scores", "strata"),
+    [
+        ([0.0, 5e-324, 5e-324, 0.0], [0, 0, 0, 0]),
+        ([-1e308, 1e308, -9e307, 1.7e308, 0.0], [0, 2, 0, 3, 1]),
+    ],
+    ids=["a range too narrow to be divided", "a range wider than the largest number"],
+)
+def test_ranges_at_the_ends_of_floating_point_are_stratified(scores: list[float], strata: list[int]) -> None:
+    """The second range is from -1e308 to 1.70017e308: edges at -0.325, 0.35 and 1.025 times 1e308."""
+    selection = CcsSelection(CcsStrategy(strata=4, hard_cutoff=0.0))
+
+    ranking = selection.rank(features(scores), seed=1, places=len(scores))
+
+    assert ranking.strata is not None
+    assert ranking.strata.labels.tolist() == strata
+    assert sorted(ranking.rows.tolist()) == list(range(len(scores)))
+
+
 def test_the_hardest_are_pruned_and_of_equals_the_smaller_ids() -> None:
     """Hardness 3, 5, 5, 1, 5: two are pruned, rows 1 and 2 of the three that are equally hard."""
     assert prune(np.array([3.0, 5, 5, 1, 5]), 2).tolist() == [1, 2]

@@ -30,6 +30,7 @@ We differ:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -89,11 +90,15 @@ def prune(hardness: ScoreArray, count: int) -> IntArray:
 def stratify(scores: ScoreArray, smallest: float, largest: float, strata: int) -> tuple[ScoreArray, IntArray]:
     """Stage 2: returns the inner edges of strata of equal width between two scores, and the stratum of each score.
 
-    There is one stratum where both are equal. Scores outside go to the nearest stratum.
+    There is one stratum where both are equal, or too near to each other for a width. Scores outside go to the nearest
+    stratum.
     """
-    if smallest == largest:
-        return np.empty(0), np.zeros(len(scores), dtype=np.int64)
     width = (largest + _STRETCH * abs(largest) - smallest) / strata
+    if smallest == largest or width == 0:
+        return np.empty(0), np.zeros(len(scores), dtype=np.int64)
+    if math.isinf(width):
+        edges, labels = stratify(scores / 4, smallest / 4, largest / 4, strata)
+        return edges * 4, labels
     edges = smallest + width * np.arange(1, strata, dtype=np.float64)
     # Faster than a search, and wrong by one at most, where rounding puts a score on the other side of an edge.
     with np.errstate(over="ignore"):  # a pruned score may be as far away as it likes
