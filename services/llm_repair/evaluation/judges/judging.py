@@ -39,6 +39,17 @@ class Judgement:
 
 
 def judge_texts(judge: Judge, texts: Sequence[str], *, beat: Callable[[int], None] = lambda done: None) -> Judgement:
+    """Scores every text as `score_texts` does, and refuses a judge that is silent.
+
+    Raises:
+      JudgeUnavailable: as `score_texts`, and when no text at all got a score.
+    """
+    judgement = score_texts(judge, texts, beat=beat)
+    refuse_silence(judge.name, judgement.scores)
+    return judgement
+
+
+def score_texts(judge: Judge, texts: Sequence[str], *, beat: Callable[[int], None] = lambda done: None) -> Judgement:
     """Scores every text, equal texts once.
 
     A text whose score fails, or is not in [0, 1], is tried once more alone; what fails again is missing. Blank
@@ -50,7 +61,7 @@ def judge_texts(judge: Judge, texts: Sequence[str], *, beat: Callable[[int], Non
       beat: Called with the number of distinct texts done; may raise in order to stop.
 
     Raises:
-      JudgeUnavailable: the judge returns another number of rows than there are texts, or no score at all.
+      JudgeUnavailable: the judge returns another number of rows than there are texts.
     """
     # By length, so that a part holds texts that need little padding beside each other.
     distinct = sorted(set(texts), key=lambda text: (len(text), text))
@@ -63,9 +74,17 @@ def judge_texts(judge: Judge, texts: Sequence[str], *, beat: Callable[[int], Non
     by_text = {text: index for index, text in enumerate(distinct)}
     order = np.array([by_text[text] for text in texts], dtype=np.int64)
     scores = tuple(None if math.isnan(value) else float(value) for value in toxicity[order])
-    if scores and all(score is None for score in scores):
-        raise JudgeUnavailable(f"the judge {judge.name} gave no score to any of {len(scores)} texts", judge=judge.name)
     return Judgement(scores, rows[order])
+
+
+def refuse_silence(judge: str, scores: Sequence[float | None]) -> None:
+    """Refuses a judge that gave none of the texts a score: that is no measurement.
+
+    Raises:
+      JudgeUnavailable: so it is; no texts at all are no silence.
+    """
+    if scores and all(score is None for score in scores):
+        raise JudgeUnavailable(f"the judge {judge} gave no score to any of {len(scores)} texts", judge=judge)
 
 
 def _scored(judge: Judge, texts: Sequence[str]) -> Probabilities:
