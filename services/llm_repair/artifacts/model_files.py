@@ -1,11 +1,14 @@
-"""Which files of a model folder are brought in, which are left out, and which make it refused."""
+"""Which files of a model folder are brought in, left out, or make it refused; and what its weights are called by."""
 
 from __future__ import annotations
 
 import enum
+import hashlib
 import re
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 
+from llm_repair.core.execution import Artifact
 from llm_repair.core.references import ModelRole
 
 
@@ -58,3 +61,12 @@ def has_tokenizer(names: frozenset[str]) -> bool:
     """Tells whether the kept files hold a tokenizer."""
     alone = {"tokenizer.json", "tokenizer.model", "vocab.txt", "spiece.model", "sentencepiece.bpe.model", "spm.model"}
     return bool(alone & names) or {"vocab.json", "merges.txt"} <= names
+
+
+def weights_digest(entries: Mapping[str, Artifact]) -> str:
+    """Returns the digest of a model's weights: sha256 over lines `name digest` of its safetensors, by name.
+
+    It does not change when a card or lineage is added, so report and gate can quote it before publishing.
+    """
+    lines = [f"{name} {entries[name].digest}\n" for name in sorted(entries) if name.endswith(".safetensors")]
+    return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +10,8 @@ import torch
 from safetensors import safe_open
 from transformers import PreTrainedModel
 
+from llm_repair.artifacts.model_files import weights_digest
 from llm_repair.core.errors import AdapterNotApplied
-from llm_repair.core.execution import Artifact
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
 # transformers and safetensors are annotated in part only.
@@ -72,10 +70,4 @@ def save_folder(model: PreTrainedModel, base_folder: Path, folder: Path) -> None
             shutil.copyfile(path, folder / name)
 
 
-def weights_digest(entries: Mapping[str, Artifact]) -> str:
-    """Returns the digest of a model's weights: sha256 over lines `name digest` of its safetensors, by name.
-
-    It does not change when a card or lineage is added, so report and gate can quote it before publishing.
-    """
-    lines = [f"{name} {entries[name].digest}\n" for name in sorted(entries) if name.endswith(".safetensors")]
-    return "sha256:" + hashlib.sha256("".join(lines).encode()).hexdigest()
+__all__ = ["WeightChange", "save_folder", "stored_dtype", "weight_change", "weights_digest"]
