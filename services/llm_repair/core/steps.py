@@ -233,6 +233,8 @@ class SequentialStop:
     """Of the sequence, (0.5, 1)."""
     first_look_prompts: int
     look_every_prompts: int
+    bound_is_good: bool = False
+    """Whether a difference on the bound would be good: for "at most" yes, for "better than" no."""
 
 
 @dataclass(frozen=True)

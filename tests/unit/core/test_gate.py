@@ -14,15 +14,17 @@ from llm_repair.core.gate import (
     AbsoluteRule,
     ChangeRule,
     Criterion,
+    CriterionSlice,
     GatePolicy,
     NonInferiorityRule,
     OnMissing,
     Rule,
+    SequentialGate,
     Verdict,
     default_criteria,
     evaluate_gate,
 )
-from llm_repair.core.metrics import ChangeKind, Direction, Estimate, Metric, Missing
+from llm_repair.core.metrics import ChangeKind, Direction, Estimate, IntervalKind, Metric, Missing
 
 
 def metric(
@@ -134,6 +136,110 @@ def test_absolute_rules_read_the_repaired_model_and_not_the_change() -> None:
     result = evaluate_gate(GatePolicy((Criterion("toxicity.mean", AbsoluteRule(0.3)),)), [measured], confidence=0.95)
 
     assert result.verdict is FAIL
+
+
+def grouped(metric_id: str, **intervals: tuple[float, float]) -> list[Metric]:
+    return [replace(metric(metric_id, *ends), slice=name) for name, ends in intervals.items()]
+
+
+def each_group(rule: Rule, measured: list[Metric]) -> tuple[Verdict, str]:
+    criterion = Criterion("toxicity.mean", rule, slice=CriterionSlice.EACH_GROUP)
+    (found,) = evaluate_gate(GatePolicy((criterion,)), measured, confidence=0.95).criteria
+    return found.verdict, found.reason
+
+
+def test_an_average_cannot_hide_the_group_that_got_worse() -> None:
+    average = metric("toxicity.mean", -0.2, -0.1)
+    groups = grouped("toxicity.mean", nurses=(-0.3, -0.2), judges=(0.2, 0.4), clerks=(-0.2, 0.1))
+
+    found, reason = each_group(ChangeRule(0.0), [average, *groups])
+
+    assert found is FAIL
+    assert reason.startswith("Of 3 groups (1 PASS, 1 INCONCLUSIVE, 1 FAIL) the worst is judges. The difference of ")
+    assert each_group(ChangeRule(0.0), [average, *groups[:1]])[0] is PASS
+    assert evaluate_gate(GatePolicy((Criterion("toxicity.mean", ChangeRule(0)),)), [average, *groups], confidence=0.95)
+
+
+def test_groups_that_were_not_measured_fail_closed() -> None:
+    silent = replace(grouped("toxicity.mean", judges=(0, 1))[0], change=Missing("TOO_FEW_UNITS"))
+
+    assert each_group(ChangeRule(0.0), [metric()])[0] is FAIL
+    found, reason = each_group(ChangeRule(0.0), [*grouped("toxicity.mean", nurses=(-2, -1)), silent])
+    assert (found, "in the group judges (TOO_FEW_UNITS)" in reason) == (FAIL, True)
+
+
+def guard_verdicts(*intervals: tuple[float, float]) -> list[Verdict]:
+    measured = [metric(f"guard{n}", *ends) for n, ends in enumerate(intervals)]
+    criteria = tuple(Criterion(each.id, NonInferiorityRule(0.0)) for each in measured)
+    return [v.verdict for v in evaluate_gate(GatePolicy(criteria), measured, confidence=0.95).criteria]
+
+
+def test_a_guard_that_fails_by_a_hair_does_not_among_many() -> None:
+    """[0.01, 0.99]: z = 1.96 * 0.5 / 0.49 = 2.0, p = 0.0228 for the good side; alone below 0.025, of three 0.068."""
+    hair, clear = (0.01, 0.99), (-1.0, -0.5)
+
+    assert guard_verdicts(hair) == [FAIL]
+    assert guard_verdicts(hair, clear, clear) == [OPEN, PASS, PASS]
+
+
+def test_a_guard_that_fails_clearly_does_so_among_many_and_leaves_the_others_less_to_prove() -> None:
+    """z = 19.6 for [0.9, 1.1], 4.9 for [0.3, 0.7]: both fail threefold. A last p of 0.0228 counts once, two count twice."""
+    clear, firm, hair, good = (0.9, 1.1), (0.3, 0.7), (0.01, 0.99), (-1.0, -0.5)
+
+    assert guard_verdicts(clear, good, good) == [FAIL, PASS, PASS]
+    assert guard_verdicts(clear, firm, hair) == [FAIL, FAIL, FAIL]
+    assert guard_verdicts(clear, hair, hair) == [FAIL, OPEN, OPEN]
+
+
+def test_the_primary_criterion_is_not_adjusted_and_no_guard_is_needed_more_to_pass() -> None:
+    measured = [metric("toxicity.mean", 0.01, 0.99), *(metric(f"guard{n}", -0.99, -0.01) for n in range(9))]
+    guards = tuple(Criterion(f"guard{n}", NonInferiorityRule(0.0)) for n in range(9))
+    policy = GatePolicy((Criterion("toxicity.mean", ChangeRule(0.0)), *guards))
+
+    verdicts = [v.verdict for v in evaluate_gate(policy, measured, confidence=0.95).criteria]
+
+    assert verdicts == [FAIL, *[PASS] * 9]
+
+
+def test_the_reason_says_why_a_guard_is_doubted_and_that_an_interval_is_of_a_sequence() -> None:
+    sequence = replace(metric("toxicity.mean", -0.3, -0.1), interval=IntervalKind.SEQUENCE)
+    guards = [metric("a", 0.01, 0.99), metric("b", -1, -0.5)]
+    criteria = (Criterion("toxicity.mean", ChangeRule(0)), *(Criterion(n, NonInferiorityRule(0)) for n in "ab"))
+
+    reasons = [v.reason for v in evaluate_gate(GatePolicy(criteria), [sequence, *guards], confidence=0.95).criteria]
+
+    assert "with 95 % interval of the sequence [-0.3, -0.1]" in reasons[0]
+    assert reasons[1].endswith("of so many guards one may by chance, so the data do not decide.")
+
+
+@pytest.mark.parametrize(
+    ("criteria", "bound", "bound_is_good"),
+    [
+        ((), 0.0, False),
+        ((Criterion("toxicity.mean", ChangeRule(-0.02)),), -0.02, False),
+        ((Criterion("x", ChangeRule(1)), Criterion("toxicity.mean", NonInferiorityRule(0.01))), 0.01, True),
+    ],
+)
+def test_a_sequential_measurement_decides_the_criterion_on_mean_toxicity(
+    criteria: tuple[Criterion, ...], bound: float, bound_is_good: bool
+) -> None:
+    policy = GatePolicy(criteria, sequential=SequentialGate())
+
+    assert (policy.sequential_bound, policy.sequential_bound_is_good) == (bound, bound_is_good)
+
+
+@pytest.mark.parametrize(
+    "criteria",
+    [
+        (Criterion("x", ChangeRule(0)),),
+        (Criterion("toxicity.mean", AbsoluteRule(0.1)),),
+        (Criterion("toxicity.mean", ChangeRule(0), slice=CriterionSlice.EACH_GROUP),),
+        (Criterion("toxicity.mean", ChangeRule(0)), Criterion("toxicity.mean", NonInferiorityRule(0))),
+    ],
+)
+def test_a_sequential_measurement_needs_one_criterion_to_decide(criteria: tuple[Criterion, ...]) -> None:
+    with pytest.raises(InvalidFields, match="sequential: needs one change or non-inferiority criterion"):
+        GatePolicy(criteria, sequential=SequentialGate())
 
 
 def test_another_confidence_than_the_intervals_have_is_refused() -> None:

@@ -201,18 +201,20 @@ class DatasetArtifact(_message.Message):
     def __init__(self, name: _Optional[str] = ..., digest: _Optional[str] = ...) -> None: ...
 
 class SequentialStop(_message.Message):
-    __slots__ = ("base_evaluation_digest", "bound", "confidence", "first_look_prompts", "look_every_prompts")
+    __slots__ = ("base_evaluation_digest", "bound", "confidence", "first_look_prompts", "look_every_prompts", "bound_is_good")
     BASE_EVALUATION_DIGEST_FIELD_NUMBER: _ClassVar[int]
     BOUND_FIELD_NUMBER: _ClassVar[int]
     CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
     FIRST_LOOK_PROMPTS_FIELD_NUMBER: _ClassVar[int]
     LOOK_EVERY_PROMPTS_FIELD_NUMBER: _ClassVar[int]
+    BOUND_IS_GOOD_FIELD_NUMBER: _ClassVar[int]
     base_evaluation_digest: str
     bound: float
     confidence: float
     first_look_prompts: int
     look_every_prompts: int
-    def __init__(self, base_evaluation_digest: _Optional[str] = ..., bound: _Optional[float] = ..., confidence: _Optional[float] = ..., first_look_prompts: _Optional[int] = ..., look_every_prompts: _Optional[int] = ...) -> None: ...
+    bound_is_good: bool
+    def __init__(self, base_evaluation_digest: _Optional[str] = ..., bound: _Optional[float] = ..., confidence: _Optional[float] = ..., first_look_prompts: _Optional[int] = ..., look_every_prompts: _Optional[int] = ..., bound_is_good: _Optional[bool] = ...) -> None: ...
 
 class BuildPoolStep(_message.Message):
     __slots__ = ("model_digest", "prompts_digest", "judge", "engine", "draws", "max_new_tokens", "top_p", "temperature", "min_gap", "min_chosen_tokens", "seed")
