@@ -93,6 +93,17 @@ class StepResult:
     """Versions, hardware, host, thread count, seed, attempt, start and end (RFC 3339, UTC)."""
 
 
+@dataclass(frozen=True)
+class RankPlace:
+    """Which of the processes that run a step together one of them is."""
+
+    rank: int
+    """From 0."""
+    ranks: int
+    meeting: Path
+    """File that does not exist yet, in a folder that all of them may write to; by it they find each other."""
+
+
 class StepContext(Protocol):
     """What the code of a step may ask of the process that runs it."""
 
@@ -141,4 +152,18 @@ class StepContext(Protocol):
 
     def raise_if_cancelled(self) -> None:
         """Raises `StepCancelled` when the execution was cancelled; called at least once a second."""
+        ...
+
+    def run_ranks(self, entry: str, ranks: int) -> StepOutput:
+        """Runs the step once more in so many processes at once, and returns the output of the first of them.
+
+        entry: `module:function`, which takes the step, the store, a context of its own and its `RankPlace`. The
+        threads are shared out. What rank 0 reports is reported here, and what any consumes is counted here; all learn
+        of a cancellation.
+
+        Raises:
+          WorkerLost: one of them died.
+          StepCancelled: rank 0 says so, once it has saved what it wants to.
+          RepairError: what the first to fail raised. In any case the others have ended too.
+        """
         ...

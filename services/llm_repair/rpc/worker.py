@@ -26,23 +26,26 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.errors import RepairError, StepCancelled
-from llm_repair.core.execution import Json, StepContext, StepOutput
+from llm_repair.core.execution import Json, RankPlace, StepOutput, Usage
 from llm_repair.core.results import output_to_json
-from llm_repair.core.steps import Step
 from llm_repair.rpc.errors import error_to_json, new_error_id
 from llm_repair.rpc.provenance import machine_provenance
+from llm_repair.rpc.rank_workers import RankWorkers
 from llm_repair.rpc.step_messages import parse_step
 
 _log = logging.getLogger(__name__)
 _PR_SET_PDEATHSIG = 1
 _PROGRESS_EVERY_S = 1.0
 
-StepFunction = Callable[[Step, ArtifactStore, StepContext], StepOutput]
+StepFunction = Callable[..., StepOutput]
+"""Of the step, the store and its context; of several ranks, also its `RankPlace`."""
 
 
 def main() -> None:
@@ -140,12 +143,16 @@ class _Attempt:
         self.threads: int = options.threads
         self.allowed_roots: tuple[Path, ...] = tuple(options.allowed_root)
         self.allowed_schemes: tuple[str, ...] = tuple(options.allowed_scheme)
-        self.workdir = Path(tempfile.mkdtemp(prefix=f"llm-repair-{self.key[:8]}-"))
+        # A rank's is inside its parent's, which removes it if the rank cannot.
+        self.workdir = Path(tempfile.mkdtemp(prefix=f"llm-repair-{self.key[:8]}-", dir=job.get("workdirs")))
+        self._ranks: list[RankWorkers] = []
 
     def run(self) -> None:
         """Runs the step and sends its outcome."""
         _reset_peak_memory()
-        self._cpu_start, self._wall_start = _cpu_seconds(), time.monotonic()
+        # A rank was started for this step alone, so what its start took is the step's.
+        self._cpu_start = 0.0 if "place" in self._job else _cpu_seconds()
+        self._wall_start = time.monotonic()
         beat = threading.Thread(target=self._beat, daemon=True)
         beat.start()
         try:
@@ -176,7 +183,10 @@ class _Attempt:
         module, _, function = self._job["entry"].partition(":")
         run: StepFunction = getattr(importlib.import_module(module), function)
         step = parse_step(self._job["kind"], base64.b64decode(self._job["step"]))
-        return run(step, self._store, self)
+        if "place" not in self._job:
+            return run(step, self._store, self)
+        rank, ranks, meeting = self._job["place"]
+        return run(step, self._store, self, RankPlace(rank, ranks, Path(meeting)))
 
     # What step code may ask for (core.execution.StepContext).
 
@@ -205,19 +215,35 @@ class _Attempt:
                 self._events.send({"key": self.key, "stopping": True})
             raise StepCancelled
 
+    def run_ranks(self, entry: str, ranks: int) -> StepOutput:
+        meeting = str(self.workdir / f"meeting-{len(self._ranks)}")
+        job = {**self._job, "entry": entry, "workdirs": str(self.workdir)}
+        command = partial(_rank_command, threads=max(1, self.threads // ranks))
+        with RankWorkers(command, [{**job, "place": [rank, ranks, meeting]} for rank in range(ranks)]) as running:
+            self._ranks.append(running)
+            return running.output(self)
+
     def _usage(self) -> dict[str, Any]:
-        return {
-            "wall_s": time.monotonic() - self._wall_start,
-            "cpu_s": _cpu_seconds() - self._cpu_start,
-            "accelerator_s": self._accelerator_s,
-            "peak_memory_bytes": _peak_memory_bytes(),
-            "tokens": self._tokens,
-            "written_bytes": 0,
-        }
+        own = Usage(
+            wall_s=time.monotonic() - self._wall_start,
+            cpu_s=_cpu_seconds() - self._cpu_start,
+            accelerator_s=self._accelerator_s,
+            tokens=self._tokens,
+        )
+        used = sum((ranks.usage for ranks in self._ranks), own)
+        # Ranks hold theirs beside this process's own, and after one another.
+        peak = _peak_memory_bytes() + used.peak_memory_bytes
+        return asdict(replace(used, peak_memory_bytes=peak))
 
     def _beat(self) -> None:
         while not self._ended.wait(self._heartbeat_s):
             self._events.send({"key": self.key, "heartbeat": self._usage()})
+
+
+def _rank_command(events_fd: int, *, threads: int) -> list[str]:
+    """Returns the command line of a worker like this one; of an option given twice, the second value counts."""
+    own = [f"--events-fd={events_fd}", f"--parent={os.getpid()}", f"--threads={threads}"]
+    return [sys.executable, "-m", "llm_repair.rpc.worker", *sys.argv[1:], *own]
 
 
 def _cpu_seconds() -> float:

@@ -247,7 +247,10 @@ def _command(settings: ServiceSettings, events_fd: int) -> list[str]:
 
 
 def _environment(settings: ServiceSettings) -> dict[str, str]:
-    """Returns the parent's environment with thread counts set, since spinning threads ruin shared cores."""
+    """Returns the parent's environment with thread counts set, since spinning threads ruin shared cores.
+
+    And with the network of ranks set to loopback, where nobody else can reach them.
+    """
     threads = str(settings.workers.threads)
     return {
         **os.environ,
@@ -255,6 +258,8 @@ def _environment(settings: ServiceSettings) -> dict[str, str]:
         "OPENBLAS_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
         "OMP_WAIT_POLICY": "PASSIVE",
+        "GLOO_SOCKET_IFNAME": "lo",
+        "NCCL_SOCKET_IFNAME": "lo",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "PYTHONUNBUFFERED": "1",
