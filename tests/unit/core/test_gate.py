@@ -183,7 +183,7 @@ def test_a_guard_that_fails_by_a_hair_does_not_among_many() -> None:
 
 
 def test_a_guard_that_fails_clearly_does_so_among_many_and_leaves_the_others_less_to_prove() -> None:
-    """z = 19.6 for [0.9, 1.1] and 4.9 for [0.3, 0.7] suffice three times; p = 0.0228 counts once as the last, else twice."""
+    """z is 19.6 for [0.9, 1.1] and 4.9 for [0.3, 0.7]; p = 0.0228 suffices once, as the last, but not twice."""
     clear, firm, hair, good = (0.9, 1.1), (0.3, 0.7), (0.01, 0.99), (-1.0, -0.5)
 
     assert guard_verdicts(clear, good, good) == [FAIL, PASS, PASS]
