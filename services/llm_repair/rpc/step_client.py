@@ -67,6 +67,7 @@ _CALLS: Final[dict[str, _Call]] = {
     "embed": _Call("selection", "Embed", selection_pb2.EmbedRequest),
     "score": _Call("selection", "Score", selection_pb2.ScoreRequest),
     "select": _Call("selection", "Select", selection_pb2.SelectRequest),
+    "overlap": _Call("selection", "Overlap", selection_pb2.OverlapRequest),
     "import_model": _Call("trainer", "ImportModel", trainer_pb2.ImportModelRequest),
     "repair": _Call("trainer", "Repair", trainer_pb2.RepairRequest),
     "publish": _Call("trainer", "Publish", trainer_pb2.PublishRequest),

@@ -15,6 +15,7 @@ STEP_CODE: Final = {
     "embed": "llm_repair.selection.embed:run",
     "score": "llm_repair.selection.score:run",
     "select": "llm_repair.selection.select:run",
+    "overlap": "llm_repair.selection.overlap:run",
 }
 
 

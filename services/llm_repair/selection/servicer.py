@@ -34,6 +34,10 @@ class SelectionServicer(grpc_pb.SelectionServiceServicer):
         async for event in self._executions.execute(wire.select_step(request)):
             yield pb.SelectResponse(event=event)
 
+    async def Overlap(self, request: pb.OverlapRequest, context: object) -> AsyncIterator[pb.OverlapResponse]:
+        async for event in self._executions.execute(wire.overlap_step(request)):
+            yield pb.OverlapResponse(event=event)
+
     async def Cancel(
         self,
         request: pb.SelectionServiceCancelRequest,

@@ -6,7 +6,7 @@ version does not do yet.
 
 from __future__ import annotations
 
-from llm_repair.core.steps import EmbedStep, ImportDatasetStep, ScoreStep, SelectStep
+from llm_repair.core.steps import EmbedStep, ImportDatasetStep, OverlapStep, ScoreStep, SelectStep
 from llm_repair.rpc.codec import decode
 from llm_repair.v1 import selection_pb2 as pb
 
@@ -29,3 +29,8 @@ def score_step(request: pb.ScoreRequest) -> ScoreStep:
 def select_step(request: pb.SelectRequest) -> SelectStep:
     """Returns the step that is asked for."""
     return decode(request.step, SelectStep)
+
+
+def overlap_step(request: pb.OverlapRequest) -> OverlapStep:
+    """Returns the step that is asked for."""
+    return decode(request.step, OverlapStep)
