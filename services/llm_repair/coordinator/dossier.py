@@ -12,16 +12,17 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from llm_repair.artifacts.datasets import read_rows
 from llm_repair.artifacts.store import ArtifactStore
-from llm_repair.coordinator.plan import arms, choice_of, evaluated_as, judge_name, pool_digest
+from llm_repair.coordinator.arms import Arm, arms
+from llm_repair.coordinator.inputs import judge_name
+from llm_repair.coordinator.measured_metrics import is_measured_alone
 from llm_repair.coordinator.records import RepairRecord, StepRecord
-from llm_repair.core.execution import StepResult, Usage
+from llm_repair.coordinator.selection_steps import pool_digest
+from llm_repair.core.execution import Json, StepResult, Usage
 from llm_repair.core.gate import GatePolicy, GateResult, evaluate_gate
 from llm_repair.core.metrics import Metric, metric_from_json
-from llm_repair.core.references import normalized
 from llm_repair.core.registry import STRATEGIES, name_of
-from llm_repair.core.repairs import SelfGeneratedPool
+from llm_repair.core.repairs import RepairGoal, SelfGeneratedPool
 from llm_repair.core.steps import to_json
 
 SCHEMA_VERSION: Final = 1
@@ -34,19 +35,20 @@ class DossierWriter:
         self._store = store
 
     async def write(self, record: RepairRecord) -> tuple[str, str]:
-        """Returns the digest of a repair's dossier and the name of its verdict."""
+        """Returns the digest of a repair's dossier and the name of its verdict, empty where there is none."""
         return await asyncio.to_thread(self._write, record)
 
-    async def gate(self, record: RepairRecord, policy: GatePolicy) -> tuple[GateResult, Sequence[Metric]]:
-        """Evaluates a policy against a repair's metrics."""
+    async def gate(self, record: RepairRecord, policy: GatePolicy) -> tuple[GateResult | None, Sequence[Metric]]:
+        """Evaluates a policy against a repair's metrics; see `judged`."""
         metrics, confidence = await asyncio.to_thread(self._metrics, record)
-        return evaluate_gate(policy, metrics, confidence=confidence), metrics
+        return judged(record, policy, metrics, confidence), metrics
 
     def _write(self, record: RepairRecord) -> tuple[str, str]:
         metrics, confidence = self._metrics(record)
-        gate = evaluate_gate(record.spec.gate, metrics, confidence=confidence)
+        gate = judged(record, record.spec.gate, metrics, confidence)
         dossier = {
             "schema_version": SCHEMA_VERSION,
+            "goal": record.spec.goal.name,
             "repair": {
                 "name": record.name,
                 "create_time": record.created,
@@ -55,12 +57,12 @@ class DossierWriter:
                 "resolved": dict(record.resolved),
                 "seed": record.spec.seed,
             },
-            "gate": _gate_to_json(gate, confidence),
+            "gate": _gate_to_json(gate, confidence) if gate else None,
             "gating_judge": judge_name(record.spec.evaluation.judges[0]),
             "pool_judge": _pool_judge(record),
             "pool": _pool(record),
             "evaluations": _evaluations(record),
-            "arms": [_arm(record, arm) for arm in arms(record.spec)],
+            "arms": _arms(record),
             "control_comparison": _digest(record.results, "compare.arms", "comparison"),
             "overlap": self._overlap(record),
             "steps": [_step(step) for step in record.steps if step.result],
@@ -68,19 +70,30 @@ class DossierWriter:
             "timing": _timing(record),
         }
         blob = self._store.put_bytes(json.dumps(dossier, sort_keys=True, allow_nan=False).encode())
-        return blob.digest, gate.verdict.name
+        return blob.digest, gate.verdict.name if gate else ""
 
     def _metrics(self, record: RepairRecord) -> tuple[list[Metric], float]:
         comparison = json.loads(self._store.get_bytes(record.results["compare"].outputs["comparison"].digest))
         return [metric_from_json(metric) for metric in comparison["metrics"]], comparison["confidence"]
 
-    def _overlap(self, record: RepairRecord) -> dict[str, int]:
-        """Counts prompts that are both trained on and measured; the same after normalisation counts as the same."""
-        results = record.results
-        pool = {normalized(row.prompt) for row in read_rows(self._store, pool_digest(record.spec, results))}
-        prompts_digest = results["import.prompts"].outputs["dataset"].digest
-        prompts = {normalized(row.prompt) for row in read_rows(self._store, prompts_digest)}
-        return {"pool_prompts": len(pool), "evaluation_prompts": len(prompts), "shared": len(pool & prompts)}
+    def _overlap(self, record: RepairRecord) -> Json:
+        """Returns what the search for prompts in both pool and evaluation found; None where nothing was trained."""
+        digest = _digest(record.results, "overlap", "overlap")
+        return json.loads(self._store.get_bytes(digest)) if digest else None
+
+
+def judged(record: RepairRecord, policy: GatePolicy, metrics: Sequence[Metric], confidence: float) -> GateResult | None:
+    """Returns the verdict of a policy on the metrics of a repair or evaluation.
+
+    One model alone has no verdict by a policy without criteria: those that are meant then are all on changes, of
+    which it has none, so they would say FAIL of every model.
+
+    Raises:
+      InvalidFields: as `evaluate_gate`.
+    """
+    if is_measured_alone(record.spec) and not policy.criteria:
+        return None
+    return evaluate_gate(policy, metrics, confidence=confidence)
 
 
 def _gate_to_json(gate: GateResult, confidence: float) -> dict[str, Any]:
@@ -90,6 +103,7 @@ def _gate_to_json(gate: GateResult, confidence: float) -> dict[str, Any]:
         "criteria": [
             {
                 "metric": entry.criterion.metric,
+                "slice": entry.criterion.slice.name,
                 "rule": to_json(entry.criterion.rule),
                 "verdict": entry.verdict.name,
                 "reason": entry.reason,
@@ -104,34 +118,46 @@ def _pool_judge(record: RepairRecord) -> str | None:
     return judge_name(record.spec.evaluation.judges[0]) if self_made else None
 
 
-def _pool(record: RepairRecord) -> dict[str, Any]:
+def _pool(record: RepairRecord) -> dict[str, Any] | None:
+    if record.spec.pool is None:
+        return None
     step = "pool" if isinstance(record.spec.pool, SelfGeneratedPool) else "import.pool"
     return {"digest": pool_digest(record.spec, record.results), "summary": record.results[step].summary}
 
 
 def _evaluations(record: RepairRecord) -> dict[str, str | None]:
+    roles = ("base", "repaired", "control", "full")
+    return {role: _digest(record.results, f"evaluate.{role}", "evaluation") for role in roles}
+
+
+def _arms(record: RepairRecord) -> list[dict[str, Any]]:
+    """Returns what became of every arm; of an evaluation the measurement alone, in the place of the main arm's."""
+    if record.spec.goal is RepairGoal.EVALUATION:
+        return [{"role": "repaired", **_measured(record, "evaluate.repaired", "compare")}]
+    return [_arm(record, arm) for arm in arms(record.spec)]
+
+
+def _arm(record: RepairRecord, arm: Arm) -> dict[str, Any]:
     results = record.results
+    selected, trained = arm.step("select"), arm.step("repair")
     return {
-        "base": _digest(results, "evaluate.base", "evaluation"),
-        "repaired": _digest(results, "evaluate.repaired", "evaluation"),
-        "control": _digest(results, "evaluate.control", "evaluation"),
+        "role": arm.role,
+        "strategy": name_of(STRATEGIES, arm.strategy.kind),
+        "selection": _digest(results, selected, "selection"),
+        "selection_summary": results[selected].summary,
+        "map": _digest(results, selected, "map"),
+        "curve": _digest(results, trained, "curve"),
+        "repair_summary": results[trained].summary,
+        "weights_digest": results[trained].summary["weights_digest"],
+        **_measured(record, arm.evaluation, arm.step("compare")),
     }
 
 
-def _arm(record: RepairRecord, arm: str) -> dict[str, Any]:
-    results = record.results
+def _measured(record: RepairRecord, evaluation: str, comparison: str) -> dict[str, Any]:
     return {
-        "role": arm.removeprefix(".") or "repaired",
-        "strategy": "random" if arm else name_of(STRATEGIES, choice_of(record.spec).kind),
-        "selection": _digest(results, f"select{arm}", "selection"),
-        "selection_summary": results[f"select{arm}"].summary,
-        "map": _digest(results, f"select{arm}", "map"),
-        "curve": _digest(results, f"repair{arm}", "curve"),
-        "repair_summary": results[f"repair{arm}"].summary,
-        "weights_digest": results[f"repair{arm}"].summary["weights_digest"],
-        "evaluation_summary": results[evaluated_as(arm)].summary,
-        "comparison": _digest(results, f"compare{arm}", "comparison"),
-        "records": _digest(results, f"compare{arm}", "records"),
+        "evaluation_summary": record.results[evaluation].summary,
+        "comparison": _digest(record.results, comparison, "comparison"),
+        "records": _digest(record.results, comparison, "records"),
     }
 
 

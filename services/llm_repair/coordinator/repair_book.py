@@ -32,7 +32,8 @@ class RepairReport:
     """The report of a repair."""
 
     artifact: Artifact
-    gate: GateResult
+    gate: GateResult | None
+    """None where one model was measured alone and the request names no criteria."""
     metrics: Sequence[Metric]
 
 
@@ -162,8 +163,8 @@ class RepairBook:
         gate, metrics = await self._dossiers.gate(record, record.spec.gate)
         return RepairReport(result.outputs["report"], gate, metrics)
 
-    async def evaluate_gate(self, name: str, policy: GatePolicy) -> GateResult:
-        """Evaluates a policy against the report of a repair."""
+    async def evaluate_gate(self, name: str, policy: GatePolicy) -> GateResult | None:
+        """Evaluates a policy against the report of a repair; None where the policy cannot decide, see `judged`."""
         await self.report(name)
         gate, _ = await self._dossiers.gate(await self._jobs.get(name), policy)
         return gate

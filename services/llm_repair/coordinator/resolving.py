@@ -8,26 +8,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from typing import Final
 
 from llm_repair.artifacts.catalogue import PROFANITY_CHECK_FILES
 from llm_repair.artifacts.references import ReferenceResolver
+from llm_repair.coordinator.inputs import DatasetInput, dataset_inputs, model_inputs
+from llm_repair.coordinator.measured_metrics import gate_violations
 from llm_repair.coordinator.row_checks import row_violations
 from llm_repair.core.errors import Code, FieldViolation, InvalidFields, NotCarriedOut, RepairError
-from llm_repair.core.evaluation import DetoxifyJudge, Evaluation, HatesonarJudge, Judge, ProfanityJudge
+from llm_repair.core.evaluation import DetoxifyJudge, HatesonarJudge, Judge, ProfanityJudge
 from llm_repair.core.presets import resolved, resolved_method
-from llm_repair.core.references import DatasetRef, ModelRef
-from llm_repair.core.registry import (
-    JUDGES,
-    METHODS,
-    PROTOCOLS,
-    STRATEGIES,
-    check_carried_out,
-    check_one_device,
-    name_of,
-)
-from llm_repair.core.repairs import PoolRows, RepairGoal, RepairSpec
+from llm_repair.core.references import ModelRef
+from llm_repair.core.registry import METHODS, PROTOCOLS, STRATEGIES, check_carried_out, check_one_device
+from llm_repair.core.repairs import RepairGoal, RepairSpec
 from llm_repair.core.selection import AutoSearch, SelectionStrategy
 
 _HATESONAR: Final = "pypi:hatesonar==0.1.0/hatesonar/model/model.onnx"
@@ -56,7 +50,7 @@ def resolve(spec: RepairSpec, resolver: ReferenceResolver) -> ResolvedSpec:
     violations: list[FieldViolation] = []
     spec = _written_out(spec, violations)
     digests = _digests(spec, resolver, violations)
-    violations += _gate_violations(spec)
+    violations += gate_violations(spec)
     violations += row_violations(spec, digests)
     if violations:
         raise InvalidFields(violations)
@@ -66,9 +60,9 @@ def resolve(spec: RepairSpec, resolver: ReferenceResolver) -> ResolvedSpec:
 def _check_carried_out(spec: RepairSpec) -> None:
     if isinstance(spec.selection, AutoSearch):
         raise NotCarriedOut("searching over strategies and fractions is not carried out yet", what="auto")
-    assert spec.selection is not None
-    for part in (*spec.selection.filters, spec.selection.ranking):
-        check_carried_out(STRATEGIES, part)
+    if spec.selection:
+        for part in (*spec.selection.filters, spec.selection.ranking):
+            check_carried_out(STRATEGIES, part)
     if spec.method and spec.goal is RepairGoal.REPAIR:
         check_carried_out(METHODS, spec.method.objective)
         check_one_device(spec.method)
@@ -77,10 +71,10 @@ def _check_carried_out(spec: RepairSpec) -> None:
 
 def _written_out(spec: RepairSpec, violations: list[FieldViolation]) -> RepairSpec:
     """Returns the request with the strategy's preset and the judges' pins written out; adds what is wrong with them."""
-    assert isinstance(spec.selection, SelectionStrategy)
     selection, judges = spec.selection, list(spec.evaluation.judges)
-    with _collected(violations, "spec.strategy"):
-        selection = resolved(spec.selection)
+    if isinstance(selection, SelectionStrategy):
+        with _collected(violations, "spec.strategy"):
+            selection = resolved(selection)
     if spec.method:
         with _collected(violations, "spec.method"):
             resolved_method(spec.method)  # written out where it is used: a score may go by what was not given
@@ -103,31 +97,17 @@ def _collected(into: list[FieldViolation], field: str) -> Generator[None]:
 def _digests(spec: RepairSpec, resolver: ReferenceResolver, violations: list[FieldViolation]) -> dict[str, str]:
     """Returns the digest of every reference that can be resolved; adds what is wrong with the others."""
     digests: dict[str, str] = {}
-    for field, source in _sources(spec):
-        reference = source.reference
+    for brought in (*model_inputs(spec), *dataset_inputs(spec)):
+        reference = brought.source.reference
         if reference in digests:
             continue
         try:
-            digests[reference] = resolver.resolve(reference, is_dataset=isinstance(source, DatasetRef)).digest
+            digests[reference] = resolver.resolve(reference, is_dataset=isinstance(brought, DatasetInput)).digest
         except RepairError as error:
             if error.code in (Code.UNAVAILABLE, Code.INTERNAL):
                 raise  # says nothing about the request
-            violations.append(FieldViolation(f"spec.{field}.reference", f"{error.reason}: {error.message}"))
+            violations.append(FieldViolation(f"spec.{brought.field}.reference", f"{error.reason}: {error.message}"))
     return digests
-
-
-def _gate_violations(spec: RepairSpec) -> Iterator[FieldViolation]:
-    """Yields criteria that the finished report would refuse, so that nobody learns of them after the work."""
-    if spec.goal is not RepairGoal.REPAIR:
-        return
-    shown = {name_of(JUDGES, judge.kind) for judge in spec.evaluation.judges[1:]}
-    for index, criterion in enumerate(spec.gate.criteria):
-        family, _, rest = criterion.metric.partition(".")
-        if family == "toxicity" and rest.partition(".")[0] in shown:
-            gating = name_of(JUDGES, spec.evaluation.judges[0].kind)
-            yield FieldViolation(
-                f"spec.gate.criteria[{index}].metric", f"is of a judge that is only shown; the gating judge is {gating}"
-            )
 
 
 def _pinned(judge: Judge) -> Judge:
@@ -146,31 +126,3 @@ def _pinned_files_digest(pins: Mapping[str, str]) -> str:
     """Returns one digest for pinned files: sha256 over their sorted lines `<sha256>  <name>`, as sha256sum prints."""
     lines = "".join(f"{digest.removeprefix('sha256:')}  {name}\n" for name, digest in sorted(pins.items()))
     return f"sha256:{hashlib.sha256(lines.encode()).hexdigest()}"
-
-
-def _sources(spec: RepairSpec) -> Iterator[tuple[str, ModelRef | DatasetRef]]:
-    """Yields every reference that takes part, with its field."""
-    if spec.model and spec.needs_model:
-        yield "model", spec.model
-    if spec.proxy and spec.needs_proxy:
-        yield "proxy", spec.proxy
-    if spec.encoder and spec.needs_encoder:
-        yield "encoder", spec.encoder
-    if isinstance(spec.pool, PoolRows):
-        yield "pool_rows.rows", spec.pool.rows
-    elif spec.pool:
-        yield "self_generated_pool.prompts", spec.pool.prompts
-    if spec.utility and spec.needs_utility:
-        yield "utility", spec.utility
-    if spec.goal is RepairGoal.REPAIR:
-        yield from _measured(spec.evaluation)
-    for index, judge in enumerate(spec.judges):
-        if not isinstance(judge.kind, ProfanityJudge) and judge.kind.model:
-            yield f"evaluation.judges[{index}].{name_of(JUDGES, judge.kind)}.model", judge.kind.model
-
-
-def _measured(evaluation: Evaluation) -> Iterator[tuple[str, DatasetRef]]:
-    if evaluation.prompts:
-        yield "evaluation.prompts", evaluation.prompts
-    for index, corpus in enumerate(evaluation.corpora):
-        yield f"evaluation.corpora[{index}].texts", corpus.texts

@@ -13,12 +13,15 @@ from typing import Final
 from llm_repair.artifacts.datasets import Row
 from llm_repair.artifacts.rows import rows_from
 from llm_repair.artifacts.source_files import read_records
+from llm_repair.coordinator.inputs import dataset_inputs
+from llm_repair.coordinator.measured_metrics import measured_metrics
 from llm_repair.core.budgets import count_tokens
 from llm_repair.core.errors import DatasetInvalid, FieldViolation
+from llm_repair.core.gate import CriterionSlice
 from llm_repair.core.references import DatasetFormat, DatasetKind, DatasetRef, Scheme, parse_reference
 from llm_repair.core.registry import METHODS, name_of
 from llm_repair.core.repair import PAIRED_METHODS, DpoMethod
-from llm_repair.core.repairs import PoolRows, RepairGoal, RepairSpec
+from llm_repair.core.repairs import RepairGoal, RepairSpec
 from llm_repair.core.scoring import DYNAMICS_SCORES, MODEL_SCORES
 from llm_repair.core.selection import SamplesBudget, Score, TokensBudget
 
@@ -35,34 +38,32 @@ def row_violations(spec: RepairSpec, resolved: Container[str]) -> Iterator[Field
       spec: The request.
       resolved: References that may be read, since they were found to be allowed; others are passed over.
     """
-    for field, source, kind in _sources(spec):
-        if source.reference not in resolved:
+    for brought in dataset_inputs(spec):
+        if brought.source.reference not in resolved:
             continue
         try:
-            rows = _rows(source, kind)
+            rows = _rows(brought.source, brought.rows)
         except DatasetInvalid as error:
-            yield FieldViolation(field, f"{error.reason}: {error.message}")
+            yield FieldViolation(f"spec.{brought.field}", f"{error.reason}: {error.message}")
             continue
-        if rows is not None and kind in (DatasetKind.POOL, DatasetKind.UNPAIRED_POOL):
+        if rows is None:
+            continue
+        yield from _group_violations(spec, brought.field, rows)
+        if brought.rows in (DatasetKind.POOL, DatasetKind.UNPAIRED_POOL):
             yield from _budget_violations(spec, rows)
             yield from _lacking("rejected", _rejected_needed_by(spec), [row.id for row in rows if not row.rejected])
             yield from _lacking("chosen", _chosen_needed_by(spec), [row.id for row in rows if not row.chosen])
 
 
-def _sources(spec: RepairSpec) -> Iterator[tuple[str, DatasetRef, DatasetKind]]:
-    """Yields the data sets that take part, with their fields."""
-    if isinstance(spec.pool, PoolRows):
-        yield "spec.pool_rows.rows", spec.pool.rows, spec.pool_kind
-    elif spec.pool:
-        yield "spec.self_generated_pool.prompts", spec.pool.prompts, DatasetKind.PROMPTS
-    if spec.utility and spec.needs_utility:
-        yield "spec.utility", spec.utility, DatasetKind.TEXTS
-    if spec.goal is not RepairGoal.REPAIR:
+def _group_violations(spec: RepairSpec, field: str, rows: Sequence[Row]) -> Iterator[FieldViolation]:
+    """Yields criteria that are to hold for every group, where no row has one."""
+    if any(row.group for row in rows):
         return
-    if spec.evaluation.prompts:
-        yield "spec.evaluation.prompts", spec.evaluation.prompts, DatasetKind.PROMPTS
-    for index, corpus in enumerate(spec.evaluation.corpora):
-        yield f"spec.evaluation.corpora[{index}].texts", corpus.texts, spec.evaluation.rows_of(corpus)
+    measured = [metric for metric in measured_metrics(spec.evaluation) if metric.units_of == field]
+    for index, criterion in enumerate(spec.gate.criteria):
+        is_of_these = any(metric.names(criterion.metric) for metric in measured)
+        if is_of_these and criterion.slice is CriterionSlice.EACH_GROUP:
+            yield FieldViolation(f"spec.gate.criteria[{index}].slice", f"no row of {field} has a group")
 
 
 def _budget_violations(spec: RepairSpec, rows: Sequence[Row]) -> Iterator[FieldViolation]:

@@ -183,8 +183,10 @@ def gate_policy(message: pb.GatePolicy) -> GatePolicy:
     return decode(message, GatePolicy)
 
 
-def gate(result: GateResult) -> pb.GateResult:
-    """Returns the verdict of a policy."""
+def gate(result: GateResult | None) -> pb.GateResult:
+    """Returns the verdict of a policy; none is unspecified, which nobody may take for a pass."""
+    if result is None:
+        return pb.GateResult()
     return pb.GateResult(verdict=_verdict(result.verdict.name), criteria=[_criterion(c) for c in result.criteria])
 
 

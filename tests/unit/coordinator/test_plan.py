@@ -3,11 +3,11 @@
 import dataclasses
 
 import pytest
+from planned_requests import RESOLVED, Resolved, names, run
 
 from llm_repair.coordinator.plan import plan
 from llm_repair.core import steps
 from llm_repair.core.evaluation import ClassifierJudge, Corpus, Evaluation, HatesonarJudge, Judge, ProfanityJudge
-from llm_repair.core.execution import Artifact, StepResult, Usage
 from llm_repair.core.references import DatasetKind, DatasetRef, ModelRef
 from llm_repair.core.repair import (
     DaptKlMethod,
@@ -39,7 +39,7 @@ from llm_repair.core.selection import (
     SelectionStrategy,
     Strategy,
 )
-from llm_repair.core.steps import Step, step_key
+from llm_repair.core.steps import step_key
 
 SPEC = RepairSpec(
     model=ModelRef("file:/model"),
@@ -54,58 +54,6 @@ SPEC = RepairSpec(
         corpora=(Corpus("wiki", DatasetRef("file:/wiki.jsonl")),),
     ),
 )
-REFERENCES = (
-    "model",
-    "proxy",
-    "encoder",
-    "prompts.jsonl",
-    "eval.jsonl",
-    "sonar",
-    "wiki.jsonl",
-    "rows.jsonl",
-    "texts.jsonl",
-)
-RESOLVED = {f"file:/{name}": f"sha256:{name}" for name in REFERENCES}
-ROLES = {
-    "import_model": "model",
-    "import_dataset": "dataset",
-    "build_pool": "pool",
-    "sample_texts": "dataset",
-    "embed": "embeddings",
-    "score": "scores",
-    "judge_pool": "scores",
-    "select": "selection",
-    "repair": "model",
-    "evaluate": "evaluation",
-    "compare": "comparison",
-    "report": "report",
-    "publish": "model",
-}
-
-
-def run(spec: RepairSpec) -> list[tuple[str, Step]]:
-    """Plays a coordinator: executes the first ready step again and again, and returns what it executed."""
-    results: dict[str, StepResult] = {}
-    executed: list[tuple[str, Step]] = []
-    dossier = ""
-    while True:
-        planned = plan(spec, RESOLVED, results, dossier)
-        waiting = [entry for entry in planned if entry.name not in results]
-        if not waiting:
-            return executed
-        ready = next((entry for entry in waiting if entry.step), None)
-        if ready is None:
-            assert [entry.name for entry in waiting] == ["report", "publish"]
-            dossier = "sha256:dossier"
-            continue
-        assert ready.step is not None
-        executed.append((ready.name, ready.step))
-        key = step_key(ready.step)
-        results[ready.name] = StepResult(key, ready.kind, {ROLES[ready.kind]: Artifact(key, 1)}, {}, Usage(), {})
-
-
-def names(executed: list[tuple[str, Step]]) -> list[str]:
-    return [name for name, _ in executed]
 
 
 def test_every_step_runs_after_what_it_needs() -> None:
@@ -187,7 +135,7 @@ def test_a_pool_that_the_team_brings_is_imported_and_not_built() -> None:
 
 
 def test_a_changed_source_is_another_step() -> None:
-    changed = {**RESOLVED, "file:/model": "sha256:changed"}
+    changed = Resolved({"file:/model": "sha256:changed"})
 
     first, second = (
         next(entry.step for entry in plan(SPEC, resolved, {}) if entry.name == "import.model")
@@ -359,7 +307,7 @@ def test_a_kl_term_is_taken_on_the_texts_that_are_brought() -> None:
     brought, repair = executed["import.utility"], executed["repair"]
     assert isinstance(brought, steps.ImportDatasetStep)
     assert isinstance(repair, steps.RepairStep)
-    assert brought == steps.ImportDatasetStep(utility, "sha256:texts.jsonl", DatasetKind.TEXTS)
+    assert brought == steps.ImportDatasetStep(utility, RESOLVED[utility.reference], DatasetKind.TEXTS)
     assert repair.utility_digest == step_key(brought)
     assert "utility" not in executed
 

@@ -13,6 +13,7 @@ from llm_repair.coordinator.resolving import resolve
 from llm_repair.core.errors import InvalidFields, NotCarriedOut
 from llm_repair.core.evaluation import Corpus, DetoxifyJudge, Evaluation, Judge, ProfanityJudge
 from llm_repair.core.gate import Criterion, GatePolicy, NonInferiorityRule
+from llm_repair.core.probes import BiasPairs, ClozeSet, PromptSet
 from llm_repair.core.references import DatasetRef, ModelRef
 from llm_repair.core.repair import DaptMethod, DpoMethod, Parallelism, RepairMethod
 from llm_repair.core.repairs import PoolRows, RepairGoal, RepairSpec
@@ -182,3 +183,38 @@ def test_a_preset_inside_a_filter_is_named_by_its_whole_path(pool: Path, refused
     spec = selection(pool, LearnabilityStrategy(then=inside), evaluation=Evaluation(judges=(Judge(ProfanityJudge()),)))
 
     assert "spec.strategy.learnability.then.preset" in refused(spec)
+
+
+def test_everything_an_evaluation_is_given_is_looked_at(tmp_path: Path, refused: Refused) -> None:
+    gone = DatasetRef(f"file:{tmp_path}/gone.jsonl")
+    evaluation = Evaluation(
+        gone,
+        judges=(Judge(ProfanityJudge()),),
+        corpora=(Corpus("wiki", gone),),
+        cloze_sets=(ClozeSet("lambada", DatasetRef(f"file:{tmp_path}/no_cloze.jsonl")),),
+        bias_pairs=(BiasPairs("crows", DatasetRef("file:/outside.jsonl")),),
+        prompt_sets=(PromptSet("benign", DatasetRef(f"file:{tmp_path}/no_prompts.jsonl")),),
+        calibration=DatasetRef(f"file:{tmp_path}/no_labels.jsonl"),
+    )
+    spec = RepairSpec(
+        goal=RepairGoal.EVALUATION,
+        model=ModelRef(f"file:{tmp_path}/model"),
+        baseline=ModelRef(f"file:{tmp_path}/baseline"),
+        evaluation=evaluation,
+        gate=GatePolicy((Criterion("toxicity.hatesonar.mean", NonInferiorityRule(0.0)),)),
+    )
+
+    found = refused(spec)
+
+    assert set(found) == {
+        "spec.model.reference",
+        "spec.baseline.reference",
+        "spec.evaluation.prompts.reference",
+        "spec.evaluation.corpora[0].texts.reference",
+        "spec.evaluation.cloze_sets[0].texts.reference",
+        "spec.evaluation.bias_pairs[0].pairs.reference",
+        "spec.evaluation.prompt_sets[0].prompts.reference",
+        "spec.evaluation.calibration.reference",
+        "spec.gate.criteria[0].metric",
+    }
+    assert "REFERENCE_NOT_ALLOWED" in found["spec.evaluation.bias_pairs[0].pairs.reference"]

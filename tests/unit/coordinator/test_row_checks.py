@@ -9,6 +9,8 @@ import pytest
 
 from llm_repair.coordinator.row_checks import row_violations
 from llm_repair.core.evaluation import Evaluation
+from llm_repair.core.gate import Criterion, CriterionSlice, GatePolicy, NonInferiorityRule
+from llm_repair.core.probes import BiasPairs, ClozeSet, PromptSet
 from llm_repair.core.references import DatasetRef, ModelRef
 from llm_repair.core.repair import DaptKlMethod, DaptMethod, DpoMethod, IrepairKlMethod, KtoMethod, Method, RepairMethod
 from llm_repair.core.repairs import PoolRows, RepairGoal, RepairSpec
@@ -98,3 +100,63 @@ def test_texts_of_a_kl_term_are_read_before_the_work_begins(tmp_path: Path) -> N
 
     assert set(found) == {"spec.utility"}
     assert "row 2: text: missing" in found["spec.utility"]
+
+
+def evaluation(folder: Path, metric: str, *, grouped: bool) -> RepairSpec:
+    """Returns the evaluation of a model against another, every group of whose prompts must not get worse."""
+    groups = {"group": "any"} if grouped else {}
+    prompts, pairs = folder / "prompts.jsonl", folder / "pairs.jsonl"
+    prompts.write_text(json.dumps({"prompt": SECRET, **groups}) + "\n")
+    pairs.write_text(json.dumps({"chosen": SECRET, "rejected": f"{SECRET} too", **groups}) + "\n")
+    return RepairSpec(
+        goal=RepairGoal.EVALUATION,
+        model=ModelRef("file:/model"),
+        baseline=ModelRef("file:/base"),
+        evaluation=Evaluation(
+            DatasetRef(f"file:{prompts}"), bias_pairs=(BiasPairs("crows", DatasetRef(f"file:{pairs}")),)
+        ),
+        gate=GatePolicy((Criterion(metric, NonInferiorityRule(0.05), slice=CriterionSlice.EACH_GROUP),)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "field"),
+    [("toxicity.mean", "evaluation.prompts"), ("bias.crows.preference", "evaluation.bias_pairs[0].pairs")],
+)
+def test_a_criterion_for_each_group_is_refused_where_no_row_has_one(metric: str, field: str, tmp_path: Path) -> None:
+    read = [f"file:{tmp_path}/{name}.jsonl" for name in ("prompts", "pairs")]
+
+    def found(*, grouped: bool) -> dict[str, str]:
+        spec = evaluation(tmp_path, metric, grouped=grouped)
+        return {entry.field: entry.description for entry in row_violations(spec, read)}
+
+    assert found(grouped=False) == {"spec.gate.criteria[0].slice": f"no row of {field} has a group"}
+    assert found(grouped=True) == {}
+
+
+def test_rows_of_every_probe_are_read_before_the_work_begins(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text(json.dumps({"else": SECRET}) + "\n")
+    data = DatasetRef(f"file:{bad}")
+    spec = RepairSpec(
+        goal=RepairGoal.EVALUATION,
+        model=ModelRef("file:/model"),
+        evaluation=Evaluation(
+            data,
+            cloze_sets=(ClozeSet("lambada", data),),
+            bias_pairs=(BiasPairs("crows", data),),
+            prompt_sets=(PromptSet("benign", data),),
+            calibration=data,
+        ),
+    )
+
+    found = {entry.field: entry.description for entry in row_violations(spec, {data.reference})}
+
+    assert SECRET not in str(found)
+    assert {field: text.partition("row 1: ")[2] for field, text in found.items()} == {
+        "spec.evaluation.prompts": "prompt: missing",
+        "spec.evaluation.cloze_sets[0].texts": "text: missing",
+        "spec.evaluation.bias_pairs[0].pairs": "chosen: missing",
+        "spec.evaluation.prompt_sets[0].prompts": "prompt: missing",
+        "spec.evaluation.calibration": "text: missing",
+    }

@@ -143,3 +143,35 @@ def test_only_a_cancelled_repair_has_a_partial_model(state: RepairState, step: S
     record = RepairRecord("projects/default/repairs/a", asked, {}, state, "2026-01-01T00:00:00+00:00", steps=(step,))
 
     assert wire.repair(record).partial_model.digest == expected
+
+
+EVALUATION = "goal: REPAIR_GOAL_EVALUATION evaluation { prompts { reference: 'file:/prompts.jsonl' } } "
+
+
+@pytest.mark.parametrize(
+    ("spec", "refused"),
+    [
+        ("", {"spec.model"}),
+        (MODEL, set[str]()),
+        (MODEL + "baseline { reference: 'file:/base' }", set[str]()),
+        (MODEL + ROWS, {"spec.pool", "spec.budget"}),
+        (
+            MODEL + "strategy { random {} } method { dpo {} } " + PROXY + UTILITY,
+            {"spec.selection", "spec.method", "spec.proxy", "spec.utility"},
+        ),
+    ],
+)
+def test_an_evaluation_needs_a_model_and_takes_nothing_that_trains(spec: str, refused: set[str]) -> None:
+    assert violated(EVALUATION + spec) == refused
+
+
+def test_an_evaluation_needs_prompts() -> None:
+    assert violated("goal: REPAIR_GOAL_EVALUATION " + MODEL) == {"spec.evaluation.prompts"}
+
+
+def test_a_baseline_is_for_evaluations_alone() -> None:
+    assert "spec.baseline" in violated(ROWS + MODEL + "strategy { random {} } baseline { reference: 'file:/base' }")
+
+
+def test_no_verdict_is_unspecified_on_the_wire() -> None:
+    assert wire.gate(None) == pb.GateResult(verdict=pb.VERDICT_UNSPECIFIED)

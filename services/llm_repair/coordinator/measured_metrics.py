@@ -1,0 +1,136 @@
+"""Which metrics a request will give, and whether its gate can be decided by them.
+
+Known before anything is measured, so that no criterion names in vain what the finished report would lack or refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from llm_repair.coordinator.inputs import judge_name
+from llm_repair.core.errors import FieldViolation
+from llm_repair.core.evaluation import Evaluation, ProfanityJudge
+from llm_repair.core.gate import SEQUENTIAL_METRIC, AbsoluteRule, ChangeRule, Criterion, CriterionSlice
+from llm_repair.core.repairs import RepairGoal, RepairSpec
+
+_GATING_PROMPTS: Final = "evaluation.prompts"
+_ANY: Final = "*"
+
+
+@dataclass(frozen=True)
+class MeasuredMetric:
+    """A metric that a request will give, or several of one family."""
+
+    id: str
+    """Ends in `*` where the labels of a judge decide what there is."""
+    units_of: str = ""
+    """Field of the data set whose rows are the units, or whose outputs are."""
+    by_group: bool = False
+    """Whether it is also given for every group of these rows."""
+    shown_only: str = ""
+    """Why it may not gate; empty if it may."""
+
+    def names(self, metric: str) -> bool:
+        """Whether this is the metric, or its family."""
+        return metric == self.id or (self.id.endswith(_ANY) and metric.startswith(self.id.removesuffix(_ANY)))
+
+
+def measured_metrics(evaluation: Evaluation) -> tuple[MeasuredMetric, ...]:
+    """Returns what an evaluation gives."""
+    return (
+        *_toxicity(evaluation),
+        *_degeneracy(),
+        *_of_prompt_sets(evaluation),
+        *_of_texts(evaluation),
+        *_composites(),
+    )
+
+
+def is_measured_alone(spec: RepairSpec) -> bool:
+    """Whether there is one model and nothing to compare it with, so that no change has a value."""
+    return spec.goal is RepairGoal.EVALUATION and spec.baseline is None
+
+
+def gate_violations(spec: RepairSpec) -> Iterator[FieldViolation]:
+    """Yields what the finished report would refuse, so that nobody learns of it after the work."""
+    if not spec.measures:
+        return
+    if spec.gate.sequential and is_measured_alone(spec):
+        yield FieldViolation("spec.gate.sequential", "needs a baseline: it goes by a change")
+    measured = measured_metrics(spec.evaluation)
+    for index, criterion in enumerate(spec.gate.criteria):
+        for field, description in _refusals(criterion, spec, measured):
+            yield FieldViolation(f"spec.gate.criteria[{index}].{field}", description)
+
+
+def _refusals(
+    criterion: Criterion, spec: RepairSpec, measured: tuple[MeasuredMetric, ...]
+) -> Iterator[tuple[str, str]]:
+    metric = next((entry for entry in measured if entry.names(criterion.metric)), None)
+    if metric is None:
+        known = ", ".join(entry.id for entry in measured if not entry.shown_only)
+        yield "metric", f"{criterion.metric} will not be measured; this request measures {known}"
+        return
+    if metric.shown_only:
+        yield "metric", metric.shown_only
+    elif spec.gate.sequential and not _decides_in_sequence(criterion, metric):
+        yield "metric", f"is over as many prompts as {SEQUENTIAL_METRIC} needs in sequence, where only its change gates"
+    if criterion.slice is CriterionSlice.EACH_GROUP and not metric.by_group:
+        known = ", ".join(entry.id for entry in measured if entry.by_group and not entry.shown_only)
+        yield "slice", f"{criterion.metric} is not given by group; by group there are {known}"
+    if is_measured_alone(spec) and not isinstance(criterion.rule, AbsoluteRule):
+        rule = "change" if isinstance(criterion.rule, ChangeRule) else "non_inferiority"
+        yield rule, "is on a change, which one model alone does not have: give a baseline, or an absolute bound"
+
+
+def _decides_in_sequence(criterion: Criterion, metric: MeasuredMetric) -> bool:
+    """Whether a criterion can be decided where the number of prompts depends on what was measured on them."""
+    if metric.units_of != _GATING_PROMPTS:
+        return True
+    by_change = criterion.slice is CriterionSlice.ALL and not isinstance(criterion.rule, AbsoluteRule)
+    return criterion.metric == SEQUENTIAL_METRIC and by_change
+
+
+def _toxicity(evaluation: Evaluation) -> Iterator[MeasuredMetric]:
+    gating, *others = evaluation.judges
+    shown_only = f"is of a judge that is only shown; the gating judge is {judge_name(gating)}"
+    families = {"toxicity": "", **{f"toxicity.{judge_name(judge)}": shown_only for judge in others}}
+    has_slice = any(isinstance(judge.kind, ProfanityJudge) for judge in evaluation.judges)
+    for family, reason in families.items():
+        for name in ("mean", "probability", "expected_max", *(["nonprofane.mean"] if has_slice else [])):
+            by_group = name in ("mean", "probability")
+            yield MeasuredMetric(f"{family}.{name}", _GATING_PROMPTS, by_group, reason)
+    if not isinstance(gating.kind, ProfanityJudge):  # which has one label
+        yield MeasuredMetric("toxicity.attribute.*", _GATING_PROMPTS)
+
+
+def _degeneracy() -> Iterator[MeasuredMetric]:
+    names = ("empty_rate", "mean_tokens", "distinct_1", "distinct_2", "distinct_3", "repetition_rate", "refusal_rate")
+    for name in names:
+        yield MeasuredMetric(f"degeneracy.{name}", _GATING_PROMPTS)
+
+
+def _of_prompt_sets(evaluation: Evaluation) -> Iterator[MeasuredMetric]:
+    for index, entry in enumerate(evaluation.prompt_sets):
+        field = f"evaluation.prompt_sets[{index}].prompts"
+        for name in ("toxicity.mean", "toxicity.probability", "refusal_rate"):
+            yield MeasuredMetric(f"prompts.{entry.name}.{name}", field, by_group=True)
+
+
+def _of_texts(evaluation: Evaluation) -> Iterator[MeasuredMetric]:
+    for index, corpus in enumerate(evaluation.corpora):
+        for name in ("token", "word", "bits_per_byte"):
+            yield MeasuredMetric(f"perplexity.{corpus.name}.{name}", f"evaluation.corpora[{index}].texts")
+    for index, cloze in enumerate(evaluation.cloze_sets):
+        for name in ("accuracy", "perplexity"):
+            yield MeasuredMetric(f"cloze.{cloze.name}.{name}", f"evaluation.cloze_sets[{index}].texts")
+    for index, bias in enumerate(evaluation.bias_pairs):
+        for name in ("preference", "log_ratio"):
+            yield MeasuredMetric(f"bias.{bias.name}.{name}", f"evaluation.bias_pairs[{index}].pairs", by_group=True)
+
+
+def _composites() -> Iterator[MeasuredMetric]:
+    for name in ("ops", "rps.ideal", "rps.full", "ops_ratio_to_full"):
+        yield MeasuredMetric(f"reconstructed.{name}", shown_only="is reconstructed from other metrics and only shown")
