@@ -1,6 +1,7 @@
 """Client of LLM Repair: start a repair, follow it, fetch the repaired model and its report, gate on it."""
 
 from llm_repair.client._client import RepairClient
+from llm_repair.client._datasets import dataset, parse_slice
 from llm_repair.client._errors import (
     Aborted,
     DataLoss,
@@ -19,11 +20,12 @@ from llm_repair.client._errors import (
     Unavailable,
     Unimplemented,
 )
+from llm_repair.client._evaluation import default_evaluation, evaluation, judge
 from llm_repair.client._handle import TERMINAL_STATES, RepairHandle, Update
 from llm_repair.client._method import MethodOptions, repair_method
 from llm_repair.client._selection import Selection
-from llm_repair.client._spec import dataset, judge, parse_slice, repair_spec, selection_spec
-from llm_repair.client._spec_file import load_policy, load_spec
+from llm_repair.client._spec import evaluation_spec, repair_spec, selection_spec
+from llm_repair.client._spec_file import load_policy, load_spec, policy_schema
 from llm_repair.client._strategy import StrategyOptions, selection_strategy
 from llm_repair.client._sync import SyncRepairClient, SyncRepairHandle
 
@@ -54,10 +56,14 @@ __all__ = [
     "Unimplemented",
     "Update",
     "dataset",
+    "default_evaluation",
+    "evaluation",
+    "evaluation_spec",
     "judge",
     "load_policy",
     "load_spec",
     "parse_slice",
+    "policy_schema",
     "repair_method",
     "repair_spec",
     "selection_spec",

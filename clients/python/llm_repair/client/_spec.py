@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal
 
 from llm_repair.client._choices import choose
-from llm_repair.client._errors import FieldViolation, InvalidRequest
+from llm_repair.client._datasets import as_dataset, invalid
+from llm_repair.client._evaluation import NumberFormat, default_evaluation, evaluation, is_bfloat16
 from llm_repair.client._method import repair_method
 from llm_repair.v1 import coordinator_pb2 as pb
 from llm_repair.v1 import evaluation_pb2, selection_pb2, trainer_pb2, types_pb2
-
-NumberFormat = Literal["float32", "bfloat16"]
-# A revision in `hf:org/name@revision` cannot hold a colon, so the two uses of `@` never meet.
-_SLICE: Final = re.compile(r"(?P<reference>.+)@(?P<slice>[0-9.]*:[0-9.]*)")
 
 
 def repair_spec(
@@ -34,14 +29,16 @@ def repair_spec(
     epochs: int | None = None,
     eval_prompts: str | types_pb2.DatasetRef | None = None,
     judges: Sequence[str | evaluation_pb2.Judge] = (),
-    corpora: Mapping[str, str | types_pb2.DatasetRef] | None = None,
+    corpora: Mapping[str, str | types_pb2.DatasetRef | evaluation_pb2.Corpus] | None = None,
     draws: int | None = None,
     dtype: NumberFormat | None = None,
+    measured_by: evaluation_pb2.Evaluation | None = None,
     encoder: str | None = None,
     proxy: str | None = None,
     utility: str | types_pb2.DatasetRef | None = None,
     gate: pb.GatePolicy | None = None,
     random_control: bool | None = None,
+    full_control: bool | None = None,
     seed: int | None = None,
 ) -> pb.RepairSpec:
     """Builds a request; whatever is not given keeps the server's default.
@@ -67,11 +64,13 @@ def repair_spec(
       corpora: Texts for perplexity, by name.
       draws: Samples per evaluation prompt.
       dtype: Number format of training, generation and scoring.
-      encoder: A sentence-transformers folder.
+      measured_by: The whole measurement, as `evaluation` builds it; the arguments before override it.
+      encoder: A sentence-transformers folder; near duplicates of prompts are looked for by it too.
       proxy: The model that scores samples, in the place of the model itself.
       utility: Texts on which a KL term is taken, in the place of the model's own samples.
       gate: When the repair is good.
       random_control: Also repairs with RANDOM at the same budget.
+      full_control: Also repairs with the whole pool, to which reconstructed scores refer.
       seed: Of every random choice.
 
     Raises:
@@ -89,14 +88,25 @@ def repair_spec(
     _set_budget(spec, fraction, samples, tokens)
     _set_method(spec, method, lora=lora, top_layers=top_layers)
     _set_training(spec.method, learning_rate, epochs, dtype)
-    _set_evaluation(spec.evaluation, eval_prompts, judges, corpora)
-    _set_measurement(spec.evaluation, draws, dtype)
+    _set_evaluation(
+        spec,
+        evaluation(
+            base=measured_by or spec.evaluation,
+            prompts=eval_prompts,
+            judges=judges,
+            corpora=corpora,
+            draws=draws,
+            dtype=dtype,
+        ),
+    )
     if utility is not None:
-        spec.utility.CopyFrom(_dataset(utility))
+        spec.utility.CopyFrom(as_dataset(utility))
     if gate is not None:
         spec.gate.CopyFrom(gate)
     if random_control is not None:
         spec.random_control = random_control
+    if full_control is not None:
+        spec.full_control = full_control
     if seed is not None:
         spec.seed = seed
     return spec
@@ -151,50 +161,60 @@ def selection_spec(
     return spec
 
 
-def dataset(reference: str) -> types_pb2.DatasetRef:
-    """Returns a data set from `REF` or `REF@start:end`, where an empty start is 0 and an empty end is 1."""
-    found = _SLICE.fullmatch(reference)
-    if found is None:
-        return types_pb2.DatasetRef(reference=reference)
-    start, end = parse_slice(found["slice"])
-    part = types_pb2.HashSlice(start=start, end=end)
-    return types_pb2.DatasetRef(reference=found["reference"], slice=part)
+def evaluation_spec(
+    *,
+    base: pb.RepairSpec | None = None,
+    model: str | None = None,
+    baseline: str | None = None,
+    measured_by: evaluation_pb2.Evaluation | None = None,
+    gate: pb.GatePolicy | None = None,
+    seed: int | None = None,
+) -> pb.RepairSpec:
+    """Builds a request that measures a model and trains nothing.
+
+    Args:
+      base: A request to start from, which may be a whole repair; what it would train by is left out.
+      model: The model that is measured.
+      baseline: The model it is compared with, prompt by prompt; without one it is measured alone.
+      measured_by: How, as `evaluation` builds it; `default_evaluation()` if not given and not in `base`.
+      gate: When the model is good; one model alone has no changes, so only absolute bounds.
+      seed: Of every random choice.
+    """
+    spec = pb.RepairSpec()
+    if base is not None:
+        for name in ("model", "baseline", "evaluation", "gate"):
+            if base.HasField(name):
+                getattr(spec, name).CopyFrom(getattr(base, name))
+        spec.seed = base.seed
+    for target, reference in ((spec.model, model), (spec.baseline, baseline)):
+        if reference is not None:
+            target.reference = reference
+            target.SetInParent()
+    if measured_by is not None or not spec.HasField("evaluation"):
+        spec.evaluation.CopyFrom(measured_by or default_evaluation())
+    if gate is not None:
+        spec.gate.CopyFrom(gate)
+    if seed is not None:
+        spec.seed = seed
+    spec.goal = pb.REPAIR_GOAL_EVALUATION
+    return spec
 
 
-def parse_slice(text: str) -> tuple[float, float]:
-    """Returns start and end of `start:end`."""
-    start, colon, end = text.partition(":")
-    try:
-        if colon:
-            return float(start or 0), float(end or 1)
-    except ValueError:
-        pass
-    raise _invalid("slice", f"must look like 0:0.73, is {text!r}")
-
-
-def judge(text: str) -> evaluation_pb2.Judge:
-    """Returns a judge from `name` or `name=REF`."""
-    name, _, reference = text.partition("=")
-    built = evaluation_pb2.Judge()
-    chosen = choose(built, "kind", name, "evaluation.judges")
-    if reference:
-        if not isinstance(
-            chosen, (evaluation_pb2.HatesonarJudge, evaluation_pb2.DetoxifyJudge, evaluation_pb2.ClassifierJudge)
-        ):
-            raise _invalid("evaluation.judges", f"{name} takes no reference")
-        chosen.model.reference = reference
-    return built
+def _set_evaluation(spec: pb.RepairSpec, measured_by: evaluation_pb2.Evaluation) -> None:
+    """Sets the measurement; one that says nothing is left unset, so that a selection does not seem to have one."""
+    if measured_by.ByteSize():
+        spec.evaluation.CopyFrom(measured_by)
 
 
 def _set_pool(
     spec: pb.RepairSpec, pool: str | types_pb2.DatasetRef | None, prompts: str | types_pb2.DatasetRef | None
 ) -> None:
     if pool is not None and prompts is not None:
-        raise _invalid("pool", "give rows or prompts, not both")
+        raise invalid("pool", "give rows or prompts, not both")
     if pool is not None:
-        spec.pool_rows.rows.CopyFrom(_dataset(pool))
+        spec.pool_rows.rows.CopyFrom(as_dataset(pool))
     if prompts is not None:
-        spec.self_generated_pool.prompts.CopyFrom(_dataset(prompts))
+        spec.self_generated_pool.prompts.CopyFrom(as_dataset(prompts))
 
 
 def _set_selection(spec: pb.RepairSpec, strategy: str | selection_pb2.SelectionStrategy | None) -> None:
@@ -206,7 +226,7 @@ def _set_selection(spec: pb.RepairSpec, strategy: str | selection_pb2.SelectionS
 
 def _set_budget(spec: pb.RepairSpec, fraction: float | None, samples: int | None, tokens: int | None) -> None:
     if sum(limit is not None for limit in (fraction, samples, tokens)) > 1:
-        raise _invalid("budget", "give one of fraction, samples and tokens")
+        raise invalid("budget", "give one of fraction, samples and tokens")
     if samples is not None:
         spec.budget.samples.samples = samples
         spec.budget.samples.SetInParent()
@@ -234,48 +254,5 @@ def _set_training(
     if epochs is not None:
         target.epochs = epochs
     if dtype is not None:
-        is_half = _is_bfloat16(dtype)
+        is_half = is_bfloat16(dtype)
         target.precision = trainer_pb2.PRECISION_BFLOAT16 if is_half else trainer_pb2.PRECISION_FLOAT32
-
-
-def _set_evaluation(
-    target: evaluation_pb2.Evaluation,
-    prompts: str | types_pb2.DatasetRef | None,
-    judges: Sequence[str | evaluation_pb2.Judge],
-    corpora: Mapping[str, str | types_pb2.DatasetRef] | None,
-) -> None:
-    if prompts is not None:
-        target.prompts.CopyFrom(_dataset(prompts))
-    if judges:
-        del target.judges[:]
-        target.judges.extend(judge(each) if isinstance(each, str) else each for each in judges)
-    if corpora:
-        del target.corpora[:]
-        for name, texts in corpora.items():
-            target.corpora.add(name=name, texts=_dataset(texts))
-
-
-def _set_measurement(target: evaluation_pb2.Evaluation, draws: int | None, dtype: NumberFormat | None) -> None:
-    if draws is not None:
-        if target.protocol.WhichOneof("kind") == "paper":
-            raise _invalid("evaluation.protocol", "the paper protocol has one draw")
-        target.protocol.strict.draws = draws
-    if dtype is not None:
-        is_half = _is_bfloat16(dtype)
-        target.engine.weights = (
-            evaluation_pb2.WEIGHT_FORMAT_BFLOAT16 if is_half else evaluation_pb2.WEIGHT_FORMAT_FLOAT32
-        )
-
-
-def _is_bfloat16(dtype: str) -> bool:
-    if dtype not in ("float32", "bfloat16"):
-        raise _invalid("dtype", f"must be float32 or bfloat16, is {dtype!r}")
-    return dtype == "bfloat16"
-
-
-def _dataset(value: str | types_pb2.DatasetRef) -> types_pb2.DatasetRef:
-    return dataset(value) if isinstance(value, str) else value
-
-
-def _invalid(field: str, description: str) -> InvalidRequest:
-    return InvalidRequest([FieldViolation(field, description)])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -13,6 +14,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from llm_repair.client._errors import FieldViolation, InvalidRequest
+from llm_repair.client._schema import schema_violations
 from llm_repair.v1 import coordinator_pb2 as pb
 
 M = TypeVar("M", bound=Message)
@@ -29,8 +31,18 @@ def load_spec(path: Path) -> pb.RepairSpec:
 
 
 def load_policy(path: Path) -> pb.GatePolicy:
-    """Reads a `GatePolicy`; raises as `load_spec`."""
-    return _load(path, pb.GatePolicy())
+    """Reads a `GatePolicy` that the published schema, `gate-policy.schema.json`, allows; raises as `load_spec`."""
+    content = _parse(path)
+    violations = list(schema_violations(content, policy_schema()))
+    if violations:
+        raise InvalidRequest(violations)
+    return json_format.ParseDict(content, pb.GatePolicy())
+
+
+def policy_schema() -> Mapping[str, Any]:
+    """Returns the JSON schema (2020-12) of a gate policy file."""
+    text = resources.files(__package__ or "").joinpath("gate-policy.schema.json").read_text(encoding="utf-8")
+    return json.loads(text)
 
 
 def _load(path: Path, into: M) -> M:
@@ -48,7 +60,9 @@ def _load(path: Path, into: M) -> M:
 def _parse(path: Path) -> Any:
     text = path.read_text(encoding="utf-8")
     try:
-        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        if path.suffix == ".json":
+            return json.loads(text, object_pairs_hook=_object)
+        return yaml.load(text, _Loader)  # noqa: S506 - it is a safe loader
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" in line {mark.line + 1}" if mark else ""
@@ -57,6 +71,23 @@ def _parse(path: Path) -> Any:
         raise InvalidRequest([FieldViolation(path.name, f"cannot be parsed: {error}")]) from error
     except UnicodeDecodeError as error:
         raise InvalidRequest([FieldViolation(path.name, "is not UTF-8")]) from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice: of two criteria under one key the first would go unnoticed."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # pyright: ignore[reportUnknownMemberType]
+        for index, (key, (place, _)) in enumerate(zip(keys, node.value, strict=True)):
+            if key in keys[:index]:
+                raise yaml.constructor.ConstructorError(None, None, f"{key!r} is there twice", place.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if twice := [key for index, (key, _) in enumerate(pairs) if key in [other for other, _ in pairs[:index]]]:
+        raise json.JSONDecodeError(f"{twice[0]!r} is there twice", "", 0)
+    return dict(pairs)
 
 
 def _violations(value: Any, descriptor: Descriptor, path: str) -> Iterator[FieldViolation]:
