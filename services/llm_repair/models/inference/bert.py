@@ -1,11 +1,12 @@
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # transformers' models and torch's operators are untyped.
-"""A fast forward of plain BERT shapes for reading many short texts.
+"""A fast forward of plain BERT and RoBERTa shapes for reading many short texts.
 
-Same mathematics as `BertModel`, other bookkeeping: the texts of a batch lie one after the other and nothing is ever
-padded, since attention goes over runs of texts of equal length; one matrix for q, k and v; on CPU the matrices are
-packed once for oneDNN, which adds bias and GELU within the product; the residual stream, norms and pooling in fp32
-whatever the format of the weights.
+Same mathematics as `BertModel` and `RobertaModel` (XLM-R too), other bookkeeping: the texts of a batch lie one after
+the other and nothing is ever padded, since attention goes over runs of texts of equal length; one matrix for q, k and
+v; on CPU the matrices are packed once for oneDNN, which adds bias and GELU within the product; where only the first
+token of a text is asked for, the last layer computes no other; the residual stream, norms and pooling in fp32 whatever
+the format of the weights.
 """
 
 from __future__ import annotations
@@ -20,17 +21,19 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import BertModel, PreTrainedModel
+from transformers import BertModel, PreTrainedModel, RobertaModel, XLMRobertaModel
 
 _PACKED_FOR_ROWS = 2048
 """Rows a product is packed for; another number works, only slower."""
+_ROBERTA = (RobertaModel, XLMRobertaModel)
+"""They count positions from behind the id of the padding token, and give that token none of its own."""
 
 
 def is_plain_bert(model: PreTrainedModel) -> bool:
-    """Tells whether `FusedBert` computes this model: exactly BERT as an encoder, exact GELU, absolute positions."""
+    """Tells whether `FusedBert` computes this model: BERT, RoBERTa or XLM-R as an encoder, exact GELU, no other."""
     config: Any = model.config
     return (
-        type(model) is BertModel
+        type(model) in (BertModel, *_ROBERTA)
         and config.hidden_act == "gelu"
         and not config.is_decoder
         and not config.add_cross_attention
@@ -77,13 +80,19 @@ class PackedStates:
 class FusedBert:
     """A BERT with fused projections and no padding; see the module."""
 
-    def __init__(self, model: BertModel, dtype: torch.dtype) -> None:
-        """Copies the matrices in `dtype` (embeddings, norms and biases of fp32 stay so) and drops the pooler."""
+    def __init__(self, model: PreTrainedModel, dtype: torch.dtype) -> None:
+        """Copies the matrices in `dtype` (embeddings, norms and biases of fp32 stay so) and drops the pooler.
+
+        Args:
+          model: One that `is_plain_bert`.
+          dtype: Of the matrices.
+        """
         config: Any = model.config
         body: Any = model
         self._dtype = dtype
         self._device = model.device
         self._heads = int(config.num_attention_heads)
+        self._padding_id = int(config.pad_token_id) if isinstance(model, _ROBERTA) else None
         embeddings = body.embeddings
         self._words: Tensor = embeddings.word_embeddings.weight.detach().float()
         # A text is one segment, so the segment's embedding is a constant.
@@ -95,26 +104,52 @@ class FusedBert:
     @torch.inference_mode()
     def read(self, inputs: Sequence[npt.NDArray[np.int32]]) -> PackedStates:
         """Reads texts, each by at least one token id; fastest where neighbours have equal length."""
-        lengths = [len(ids) for ids in inputs]
-        runs = [Run(len(list(same)), length) for length, same in itertools.groupby(lengths)]
+        embedded = self._embed(inputs)
+        return PackedStates(self._through(self._layers, embedded), embedded.runs)
+
+    @torch.inference_mode()
+    def read_firsts(self, inputs: Sequence[npt.NDArray[np.int32]]) -> Tensor:
+        """Returns `read(inputs).firsts()`, (texts, width), for less: in the last layer no other token is computed."""
+        embedded = self._embed(inputs)
+        last = self._layers[-1]
+        states = PackedStates(self._through(self._layers[:-1], embedded), embedded.runs)
+        mixed = self._attend(last.qkv(states.states.to(self._dtype)), states.runs, queries=1)
+        return self._after_attention(last, states.firsts(), mixed)
+
+    def _embed(self, inputs: Sequence[npt.NDArray[np.int32]]) -> PackedStates:
+        runs = [Run(len(list(same)), length) for length, same in itertools.groupby(len(ids) for ids in inputs)]
         ids = torch.from_numpy(np.concatenate(inputs)).to(self._device)
-        positions = torch.cat([torch.arange(run.length, device=self._device).repeat(run.texts) for run in runs])
+        positions = torch.from_numpy(np.concatenate([self._places(each) for each in inputs])).to(self._device)
         x = self._norm(functional.embedding(ids, self._words) + functional.embedding(positions, self._positions))
-        for layer in self._layers:
-            mixed = self._attend(layer.qkv(x.to(self._dtype)), runs)
-            x = layer.attention_norm(x + layer.out(mixed))
-            inner = layer.up(x.to(self._dtype), gelu=True)
-            x = layer.mlp_norm(x + layer.down(inner))
         return PackedStates(x, runs)
 
-    def _attend(self, qkv: Tensor, runs: Sequence[Run]) -> Tensor:
-        """Returns (tokens, width) from the projections (tokens, 3 * width)."""
+    def _places(self, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+        """Returns the rows of the position embedding for the tokens of one text."""
+        if self._padding_id is None:
+            return np.arange(len(ids), dtype=np.int32)
+        # The padding token can stand within a text: who writes its name gets its id.
+        counted = ids != self._padding_id
+        return (self._padding_id + counted.cumsum() * counted).astype(np.int32)
+
+    def _through(self, layers: Sequence[_Layer], embedded: PackedStates) -> Tensor:
+        x = embedded.states
+        for layer in layers:
+            x = self._after_attention(layer, x, self._attend(layer.qkv(x.to(self._dtype)), embedded.runs))
+        return x
+
+    def _after_attention(self, layer: _Layer, x: Tensor, mixed: Tensor) -> Tensor:
+        x = layer.attention_norm(x + layer.out(mixed))
+        inner = layer.up(x.to(self._dtype), gelu=True)
+        return layer.mlp_norm(x + layer.down(inner))
+
+    def _attend(self, qkv: Tensor, runs: Sequence[Run], queries: int | None = None) -> Tensor:
+        """Returns (tokens, width) from the projections (tokens, 3 * width); of each text's first `queries` tokens."""
         mixed: list[Tensor] = []
         for run, part in zip(runs, qkv.split([run.tokens for run in runs]), strict=True):
             heads = part.view(run.texts, run.length, 3, self._heads, -1)
             q, k, v = heads.permute(2, 0, 3, 1, 4)
-            attended = functional.scaled_dot_product_attention(q, k, v)
-            mixed.append(attended.transpose(1, 2).reshape(run.tokens, -1))
+            attended = functional.scaled_dot_product_attention(q[:, :, :queries], k, v)
+            mixed.append(attended.transpose(1, 2).flatten(2).flatten(0, 1))
         return mixed[0] if len(mixed) == 1 else torch.cat(mixed)
 
     def _fused(self, layer: Any) -> _Layer:

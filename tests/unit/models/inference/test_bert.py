@@ -5,22 +5,40 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel, PreTrainedModel
+from transformers import (
+    BertConfig,
+    BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    PreTrainedModel,
+    RobertaConfig,
+    RobertaModel,
+    XLMRobertaConfig,
+    XLMRobertaModel,
+)
 
 from llm_repair.models.inference import bert
 from llm_repair.models.inference.bert import FusedBert, PackedStates, Run, is_plain_bert
 
-TEXTS = [np.array(ids, dtype=np.int32) for ids in ([5, 9, 11, 3], [8, 8, 2, 40], [7], [30, 31, 32, 33, 34, 35], [6])]
+PADDING = 1
+TEXTS = [
+    np.array(ids, dtype=np.int32)
+    for ids in ([5, 9, PADDING, 3], [8, 8, 2, 40], [7], [30, 31, PADDING, PADDING, 34, 35], [6])
+]
+"""Two of them hold the padding token as if its name stood in the text."""
+ROBERTA = (RobertaConfig, RobertaModel)
+XLM_ROBERTA = (XLMRobertaConfig, XLMRobertaModel)
 
 
-def model(**options: object) -> BertModel:
+def model(make: tuple[type, type] = (BertConfig, BertModel), **options: object) -> PreTrainedModel:
     """A BERT of which every parameter is random: fresh biases are 0 and fresh norms 1, which hides their absence."""
     torch.manual_seed(3)
-    config = BertConfig(
+    make_config, make_model = make
+    config = make_config(
         vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
-        max_position_embeddings=16, **options,
+        max_position_embeddings=16, pad_token_id=PADDING, **options,
     )  # fmt: skip
-    made = BertModel(config).eval()
+    made = make_model(config).eval()
     with torch.no_grad():
         for parameter in made.parameters():
             parameter.normal_(0.1, 0.3)
@@ -28,7 +46,7 @@ def model(**options: object) -> BertModel:
 
 
 @torch.inference_mode()
-def states_of(network: BertModel) -> torch.Tensor:
+def states_of(network: PreTrainedModel) -> torch.Tensor:
     return torch.cat([network(torch.tensor(ids[None], dtype=torch.long)).last_hidden_state[0] for ids in TEXTS])
 
 
@@ -42,6 +60,27 @@ def test_states_equal_those_of_each_text_alone(packed: bool, monkeypatch: pytest
 
     assert torch.allclose(read.states, states_of(network), atol=1e-5)
     assert list(read.runs) == [Run(2, 4), Run(1, 1), Run(1, 6), Run(1, 1)]
+
+
+@pytest.mark.parametrize("make", [ROBERTA, XLM_ROBERTA], ids=["RoBERTa", "XLM-R"])
+def test_positions_of_roberta_start_behind_its_padding_token_which_has_none(make: tuple[type, type]) -> None:
+    network = model(make)
+
+    read = FusedBert(network, torch.float32).read(TEXTS)
+
+    assert torch.allclose(read.states, states_of(network), atol=1e-5)
+
+
+@pytest.mark.parametrize("layers", [1, 3])
+def test_first_states_alone_equal_those_among_all(layers: int) -> None:
+    network = model(ROBERTA)
+    network.encoder.layer = network.encoder.layer[:layers]
+    fused = FusedBert(network, torch.float32)
+
+    firsts = fused.read_firsts(TEXTS)
+
+    assert firsts.shape == (5, 32)
+    assert torch.allclose(firsts, fused.read(TEXTS).firsts(), atol=1e-5)
 
 
 def test_bf16_matrices_leave_the_states_in_fp32_and_near() -> None:
@@ -73,12 +112,24 @@ class RelatedToBert(BertModel):
     ("network", "plain"),
     [
         (model(), True),
+        (model(ROBERTA), True),
+        (model(XLM_ROBERTA), True),
+        (model(ROBERTA, is_decoder=True), False),
         (model(hidden_act="gelu_new"), False),
         (model(is_decoder=True), False),
         (RelatedToBert(model().config), False),
         (DistilBertModel(DistilBertConfig(vocab_size=64, dim=32, hidden_dim=48, n_layers=1, n_heads=4)), False),
     ],
-    ids=["plain", "other activation", "decoder", "subclass", "other architecture"],
+    ids=[
+        "BERT",
+        "RoBERTa",
+        "XLM-R",
+        "RoBERTa as decoder",
+        "other activation",
+        "decoder",
+        "subclass",
+        "other architecture",
+    ],
 )
 def test_only_what_is_computed_exactly_is_taken_for_plain(network: PreTrainedModel, plain: bool) -> None:
     assert is_plain_bert(network) is plain
