@@ -56,9 +56,15 @@ class FieldChecks:
         self.that(
             field,
             math.isfinite(value) and above and below,
-            f"must be in {left}{low:g}, {high:g}{right}, is {value:g}",
+            f"must be in {left}{_shown(low)}, {_shown(high)}{right}, is {_shown(value)}",
         )
 
     def include(self, prefix: str, violations: Iterable[FieldViolation]) -> None:
         """Adds violations found inside the message in field `prefix`."""
         self._violations.extend(violation.under(prefix) for violation in violations)
+
+
+def _shown(number: float) -> str:
+    """Returns the number in short, in full where it would not be the same number: 1.0000001 is not 1."""
+    short = f"{number:g}"
+    return short if float(short) == number or math.isnan(number) else repr(number)
