@@ -112,7 +112,7 @@ async def test_filters_scores_and_strata_are_shown_where_there_are_any(run, coor
     } <= set(lines)
 
 
-async def test_out_holds_ids_in_rank_order_and_diagnostics(run, coordinator, selected, tmp_path):
+async def test_out_holds_ids_in_rank_order_diagnostics_and_cost(run, coordinator, selected, tmp_path):
     out = tmp_path / "new" / "selection.json"
 
     outcome = await ended(run, coordinator, selected, *COMMON, "--out", str(out))
@@ -122,6 +122,10 @@ async def test_out_holds_ids_in_rank_order_and_diagnostics(run, coordinator, sel
     assert written["diagnostics"] == SELECTION["diagnostics"]
     assert (written["repair"], written["seed"]) == ("projects/default/repairs/r1", 0)
     assert written["strategy"] == {"learnability": {"then": {"saps": {"clusters": 2}}}}
+    assert written["cost"] == [
+        {"step": "import.pool", "seconds": 0.0, "cpu_seconds": 0.0, "peak_memory_bytes": None, "reused": True},
+        {"step": "select", "seconds": 1.5, "cpu_seconds": 2.25, "peak_memory_bytes": 210_000_000, "reused": False},
+    ]
     assert f"wrote {out}" in outcome.out
     assert TEXT not in out.read_text()
 

@@ -29,12 +29,12 @@ def check_place(out: Path) -> None:
       OSError: its folder cannot be made.
     """
     if out.is_dir():
-        raise UsageError(f"{out} is a folder; --out names a file: .json for ids and diagnostics, .jsonl for rows")
+        raise UsageError(f"{out} is a folder; --out names a file: .json for ids, diagnostics and cost, .jsonl for rows")
     out.parent.mkdir(parents=True, exist_ok=True)
 
 
 async def show(handle: RepairHandle, repair: pb.Repair, console: Console, out: Path | None) -> None:
-    """Prints a selection, and writes it into a file: rows if its name ends in .jsonl, else ids and diagnostics."""
+    """Prints a selection, and writes it into a file: rows if its name ends in .jsonl, else ids, diagnostics, cost."""
     selected = await handle.selection()
     print_rows(console, ("selection", words.short_name(repair.name)), _facts(repair, selected))
     header = ("step", "seconds", "cpu-seconds", "worker peak memory", "note")
@@ -122,5 +122,17 @@ def _write(out: Path, repair: pb.Repair, selected: Selection) -> None:
         "ids": list(selected.ids),
         "clusters": list(selected.clusters),
         "diagnostics": selected.diagnostics,
+        "cost": [_cost(step) for step in repair.steps],
     }
     out.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _cost(step: pb.Step) -> dict[str, Any]:
+    """Returns what a step cost, also where it was reused; memory is null where the kernel could not tell."""
+    return {
+        "step": step.name,
+        "seconds": step.usage.wall_s,
+        "cpu_seconds": step.usage.cpu_s,
+        "peak_memory_bytes": step.usage.peak_memory_bytes or None,
+        "reused": step.reused,
+    }

@@ -42,7 +42,10 @@ def register(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--validate-only", action="store_true", help="checks the request and starts nothing")
     parser.add_argument("--detach", action="store_true", help="prints the selection's name and returns")
     parser.add_argument(
-        "--out", type=Path, metavar="FILE", help="writes ids and diagnostics (.json) or the selected rows (.jsonl)"
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="writes ids, diagnostics and cost (.json) or the selected rows (.jsonl)",
     )
 
 
