@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from llm_repair.core.evaluation import Evaluation, Judge, ProfanityJudge
 from llm_repair.core.references import DatasetKind, DatasetRef, ModelRef, ModelRole
 from llm_repair.core.registry import JUDGES, name_of
 from llm_repair.core.repairs import PoolRows, RepairGoal, RepairSpec
+
+PROMPTS_FIELD: Final = "evaluation.prompts"
+"""Of the prompts that the gate goes by."""
+POOL_FIELD: Final = "pool_rows.rows"
+"""Of a pool that the team brings."""
+POOL_PROMPTS_FIELD: Final = "self_generated_pool.prompts"
 
 
 @dataclass(frozen=True)
@@ -38,9 +45,9 @@ def dataset_inputs(spec: RepairSpec) -> Iterator[DatasetInput]:
     """Yields the data sets that take part, in the order in which they are imported."""
     pool = spec.pool
     if isinstance(pool, PoolRows):
-        yield DatasetInput("import.pool", "pool_rows.rows", pool.rows, spec.pool_kind)
+        yield DatasetInput("import.pool", POOL_FIELD, pool.rows, spec.pool_kind)
     elif pool:
-        yield DatasetInput("import.pool_prompts", "self_generated_pool.prompts", pool.prompts, DatasetKind.PROMPTS)
+        yield DatasetInput("import.pool_prompts", POOL_PROMPTS_FIELD, pool.prompts, DatasetKind.PROMPTS)
     if spec.measures:
         yield from _measured(spec.evaluation)
     if spec.utility and spec.needs_utility:
@@ -67,6 +74,11 @@ def model_inputs(spec: RepairSpec) -> Iterator[ModelInput]:
             yield ModelInput(f"import.judge.{name}", field, source, ModelRole.JUDGE)
 
 
+def prompt_set_field(index: int) -> str:
+    """Returns the field of a set of further prompts."""
+    return f"evaluation.prompt_sets[{index}].prompts"
+
+
 def judge_name(judge: Judge) -> str:
     """Returns the name a judge has in metric ids and step names."""
     return name_of(JUDGES, judge.kind)
@@ -79,7 +91,7 @@ def judge_source(judge: Judge) -> ModelRef | None:
 
 def _measured(evaluation: Evaluation) -> Iterator[DatasetInput]:
     if evaluation.prompts:
-        yield DatasetInput("import.prompts", "evaluation.prompts", evaluation.prompts, DatasetKind.PROMPTS)
+        yield DatasetInput("import.prompts", PROMPTS_FIELD, evaluation.prompts, DatasetKind.PROMPTS)
     for index, corpus in enumerate(evaluation.corpora):
         field, rows = f"evaluation.corpora[{index}].texts", evaluation.rows_of(corpus)
         yield DatasetInput(f"import.corpus.{corpus.name}", field, corpus.texts, rows)
@@ -90,7 +102,7 @@ def _measured(evaluation: Evaluation) -> Iterator[DatasetInput]:
         field = f"evaluation.bias_pairs[{index}].pairs"
         yield DatasetInput(f"import.bias.{bias.name}", field, bias.pairs, DatasetKind.SENTENCE_PAIRS)
     for index, prompts in enumerate(evaluation.prompt_sets):
-        field = f"evaluation.prompt_sets[{index}].prompts"
+        field = prompt_set_field(index)
         yield DatasetInput(f"import.prompt_set.{prompts.name}", field, prompts.prompts, DatasetKind.PROMPTS)
     if calibration := evaluation.calibration:
         kind = DatasetKind.LABELLED_TEXTS

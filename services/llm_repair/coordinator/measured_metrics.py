@@ -9,13 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from llm_repair.coordinator.inputs import judge_name
+from llm_repair.coordinator.inputs import PROMPTS_FIELD, judge_name, prompt_set_field
 from llm_repair.core.errors import FieldViolation
 from llm_repair.core.evaluation import Evaluation, ProfanityJudge
 from llm_repair.core.gate import SEQUENTIAL_METRIC, AbsoluteRule, ChangeRule, Criterion, CriterionSlice
 from llm_repair.core.repairs import RepairGoal, RepairSpec
 
-_GATING_PROMPTS: Final = "evaluation.prompts"
 _ANY: Final = "*"
 
 
@@ -87,7 +86,7 @@ def _refusals(
 
 def _decides_in_sequence(criterion: Criterion, metric: MeasuredMetric) -> bool:
     """Whether a criterion can be decided where the number of prompts depends on what was measured on them."""
-    if metric.units_of != _GATING_PROMPTS:
+    if metric.units_of != PROMPTS_FIELD:
         return True
     by_change = criterion.slice is CriterionSlice.ALL and not isinstance(criterion.rule, AbsoluteRule)
     return criterion.metric == SEQUENTIAL_METRIC and by_change
@@ -101,20 +100,20 @@ def _toxicity(evaluation: Evaluation) -> Iterator[MeasuredMetric]:
     for family, reason in families.items():
         for name in ("mean", "probability", "expected_max", *(["nonprofane.mean"] if has_slice else [])):
             by_group = name in ("mean", "probability")
-            yield MeasuredMetric(f"{family}.{name}", _GATING_PROMPTS, by_group, reason)
+            yield MeasuredMetric(f"{family}.{name}", PROMPTS_FIELD, by_group, reason)
     if not isinstance(gating.kind, ProfanityJudge):  # which has one label
-        yield MeasuredMetric("toxicity.attribute.*", _GATING_PROMPTS)
+        yield MeasuredMetric("toxicity.attribute.*", PROMPTS_FIELD)
 
 
 def _degeneracy() -> Iterator[MeasuredMetric]:
     names = ("empty_rate", "mean_tokens", "distinct_1", "distinct_2", "distinct_3", "repetition_rate", "refusal_rate")
     for name in names:
-        yield MeasuredMetric(f"degeneracy.{name}", _GATING_PROMPTS)
+        yield MeasuredMetric(f"degeneracy.{name}", PROMPTS_FIELD)
 
 
 def _of_prompt_sets(evaluation: Evaluation) -> Iterator[MeasuredMetric]:
     for index, entry in enumerate(evaluation.prompt_sets):
-        field = f"evaluation.prompt_sets[{index}].prompts"
+        field = prompt_set_field(index)
         for name in ("toxicity.mean", "toxicity.probability", "refusal_rate"):
             yield MeasuredMetric(f"prompts.{entry.name}.{name}", field, by_group=True)
 

@@ -44,6 +44,20 @@ class StepRecord:
             return None
         return StepResult(self.key, self.kind, self.outputs, self.summary, self.usage, self.provenance)
 
+    def reusing(self, result: StepResult | None) -> StepRecord:
+        """Returns the record of a step whose result was there already; itself if it was not."""
+        if result is None:
+            return self
+        return dataclasses.replace(
+            self,
+            state=StepState.COMMITTED,
+            key=result.key,
+            reused=True,
+            usage=result.usage,
+            outputs=result.outputs,
+            summary=result.summary,
+        )
+
     def put_back(self) -> StepRecord:
         """Returns the record of a step that was stopped and is to be executed again; what it consumed stays."""
         waited_s = (

@@ -12,11 +12,12 @@ from typing import Final
 
 from llm_repair.artifacts.references import ReferenceResolver
 from llm_repair.coordinator.dossier import DossierWriter
+from llm_repair.coordinator.forecast import FindResult, Forecast, forecast, present_results
 from llm_repair.coordinator.jobs import JobStore, Page
 from llm_repair.coordinator.plan import plan
 from llm_repair.coordinator.reconcile import Reconciler
 from llm_repair.coordinator.records import Heartbeat, RepairRecord, StepProgress, StepRecord, Update
-from llm_repair.coordinator.resolving import resolve
+from llm_repair.coordinator.resolving import ResolvedSpec, resolve
 from llm_repair.core.errors import ReportNotReady, RequestIdReused
 from llm_repair.core.execution import Artifact, Progress
 from llm_repair.core.gate import GatePolicy, GateResult
@@ -41,12 +42,18 @@ class RepairBook:
     """All repairs, for those who ask."""
 
     def __init__(
-        self, jobs: JobStore, resolver: ReferenceResolver, reconciler: Reconciler, dossiers: DossierWriter
+        self,
+        jobs: JobStore,
+        resolver: ReferenceResolver,
+        reconciler: Reconciler,
+        dossiers: DossierWriter,
+        find_result: FindResult,
     ) -> None:
         self._jobs = jobs
         self._resolver = resolver
         self._reconciler = reconciler
         self._dossiers = dossiers
+        self._find_result = find_result
 
     async def find(self, project: str, request_id: str, digest: str) -> RepairRecord | None:
         """Returns the repair an earlier, equal request made; asked first, so that it need not resolve again.
@@ -65,14 +72,18 @@ class RepairBook:
         """Resolves a request into a repair that could be accepted; nothing is stored or started."""
         resolved = await asyncio.to_thread(resolve, spec, self._resolver)
         planned = plan(resolved.spec, resolved.digests, {})
-        return RepairRecord(
-            name=f"projects/{project}/repairs/{uuid.uuid4().hex[:12]}",
-            spec=resolved.spec,
-            resolved=resolved.digests,
-            state=RepairState.PENDING,
-            created=datetime.now(UTC).isoformat(),
-            steps=tuple(StepRecord(entry.name, entry.kind) for entry in planned),
-        )
+        name = f"projects/{project}/repairs/{uuid.uuid4().hex[:12]}"
+        return _pending(name, resolved, [StepRecord(entry.name, entry.kind) for entry in planned])
+
+    async def foresee(self, spec: RepairSpec) -> tuple[RepairRecord, Forecast]:
+        """Returns the repair that a request would become, without a name, and what it would take; starts nothing."""
+        return await asyncio.to_thread(self._foresee, spec)
+
+    def _foresee(self, spec: RepairSpec) -> tuple[RepairRecord, Forecast]:
+        resolved = resolve(spec, self._resolver)
+        planned, results = present_results(resolved.spec, resolved.digests, self._find_result)
+        steps = [StepRecord(entry.name, entry.kind).reusing(results.get(entry.name)) for entry in planned]
+        return _pending("", resolved, steps), forecast(resolved.spec, planned, results, resolved.row_counts)
 
     async def accept(self, record: RepairRecord, request_id: str, digest: str) -> RepairRecord:
         """Makes a prepared repair durable and has it driven."""
@@ -168,6 +179,17 @@ class RepairBook:
         await self.report(name)
         gate, _ = await self._dossiers.gate(await self._jobs.get(name), policy)
         return gate
+
+
+def _pending(name: str, resolved: ResolvedSpec, steps: Sequence[StepRecord]) -> RepairRecord:
+    return RepairRecord(
+        name=name,
+        spec=resolved.spec,
+        resolved=resolved.digests,
+        state=RepairState.PENDING,
+        created=datetime.now(UTC).isoformat(),
+        steps=tuple(steps),
+    )
 
 
 def _why_no_report(record: RepairRecord) -> str:

@@ -15,8 +15,8 @@ from llm_repair.artifacts.catalogue import PROFANITY_CHECK_FILES
 from llm_repair.artifacts.references import ReferenceResolver
 from llm_repair.coordinator.inputs import DatasetInput, dataset_inputs, model_inputs
 from llm_repair.coordinator.measured_metrics import gate_violations
-from llm_repair.coordinator.row_checks import row_violations
-from llm_repair.core.errors import Code, FieldViolation, InvalidFields, NotCarriedOut, RepairError
+from llm_repair.coordinator.row_checks import local_rows, row_violations
+from llm_repair.core.errors import Code, DatasetInvalid, FieldViolation, InvalidFields, NotCarriedOut, RepairError
 from llm_repair.core.evaluation import DetoxifyJudge, HatesonarJudge, Judge, ProfanityJudge
 from llm_repair.core.presets import resolved, resolved_method
 from llm_repair.core.references import ModelRef
@@ -35,6 +35,8 @@ class ResolvedSpec:
     """With the judges' pins filled in."""
     digests: dict[str, str]
     """Content digest or commit by reference."""
+    row_counts: dict[str, int]
+    """Rows of local data sets, by field."""
 
 
 def resolve(spec: RepairSpec, resolver: ReferenceResolver) -> ResolvedSpec:
@@ -51,10 +53,12 @@ def resolve(spec: RepairSpec, resolver: ReferenceResolver) -> ResolvedSpec:
     spec = _written_out(spec, violations)
     digests = _digests(spec, resolver, violations)
     violations += gate_violations(spec)
-    violations += row_violations(spec, digests)
+    read = local_rows(spec, digests)
+    violations += row_violations(spec, read)
     if violations:
         raise InvalidFields(violations)
-    return ResolvedSpec(spec, digests)
+    counts = {field: len(rows) for field, rows in read.items() if not isinstance(rows, DatasetInvalid)}
+    return ResolvedSpec(spec, digests, counts)
 
 
 def _check_carried_out(spec: RepairSpec) -> None:

@@ -6,14 +6,14 @@ package, and Parquet, is checked by the import steps, which run before anything 
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from llm_repair.artifacts.datasets import Row
 from llm_repair.artifacts.rows import rows_from
 from llm_repair.artifacts.source_files import read_records
-from llm_repair.coordinator.inputs import dataset_inputs
+from llm_repair.coordinator.inputs import POOL_FIELD, dataset_inputs
 from llm_repair.coordinator.measured_metrics import measured_metrics
 from llm_repair.core.budgets import count_tokens
 from llm_repair.core.errors import DatasetInvalid, FieldViolation
@@ -31,25 +31,33 @@ _OF_REJECTED: Final = (Score.TOXICITY, Score.INSTANCE_HARDNESS)
 _OF_CHOSEN: Final = (*MODEL_SCORES, *DYNAMICS_SCORES, Score.INSTANCE_HARDNESS)
 
 
-def row_violations(spec: RepairSpec, resolved: Container[str]) -> Iterator[FieldViolation]:
-    """Yields what is wrong with the rows of local files, by field; blocking.
+def local_rows(spec: RepairSpec, resolved: Container[str]) -> dict[str, tuple[Row, ...] | DatasetInvalid]:
+    """Returns the rows of local files by field, or what is wrong with them; blocking.
 
     Args:
       spec: The request.
       resolved: References that may be read, since they were found to be allowed; others are passed over.
     """
+    read: dict[str, tuple[Row, ...] | DatasetInvalid] = {}
     for brought in dataset_inputs(spec):
-        if brought.source.reference not in resolved:
+        if brought.source.reference in resolved:
+            try:
+                rows = _rows(brought.source, brought.rows)
+            except DatasetInvalid as error:
+                rows = error
+            if rows is not None:
+                read[brought.field] = rows
+    return read
+
+
+def row_violations(spec: RepairSpec, read: Mapping[str, tuple[Row, ...] | DatasetInvalid]) -> Iterator[FieldViolation]:
+    """Yields what is wrong with the rows that `local_rows` read, by field."""
+    for field, rows in read.items():
+        if isinstance(rows, DatasetInvalid):
+            yield FieldViolation(f"spec.{field}", f"{rows.reason}: {rows.message}")
             continue
-        try:
-            rows = _rows(brought.source, brought.rows)
-        except DatasetInvalid as error:
-            yield FieldViolation(f"spec.{brought.field}", f"{error.reason}: {error.message}")
-            continue
-        if rows is None:
-            continue
-        yield from _group_violations(spec, brought.field, rows)
-        if brought.rows in (DatasetKind.POOL, DatasetKind.UNPAIRED_POOL):
+        yield from _group_violations(spec, field, rows)
+        if field == POOL_FIELD:
             yield from _budget_violations(spec, rows)
             yield from _lacking("rejected", _rejected_needed_by(spec), [row.id for row in rows if not row.rejected])
             yield from _lacking("chosen", _chosen_needed_by(spec), [row.id for row in rows if not row.chosen])
@@ -83,7 +91,7 @@ def _budget_violations(spec: RepairSpec, rows: Sequence[Row]) -> Iterator[FieldV
 def _lacking(field: str, needed_by: str, ids: Sequence[str]) -> Iterator[FieldViolation]:
     if ids and needed_by:
         named = ", ".join(ids[:_NAMED_ROWS]) + (", …" if len(ids) > _NAMED_ROWS else "")
-        yield FieldViolation("spec.pool_rows.rows", f"{len(ids)} rows lack `{field}`, which {needed_by} needs: {named}")
+        yield FieldViolation(f"spec.{POOL_FIELD}", f"{len(ids)} rows lack `{field}`, which {needed_by} needs: {named}")
 
 
 def _rejected_needed_by(spec: RepairSpec) -> str:

@@ -20,9 +20,11 @@ class RepairServicer(grpc_pb.RepairServiceServicer):
         project, digest = wire.project_of(request.parent), wire.body_digest(request)
         if earlier := await self._book.find(project, request.request_id, digest):
             return pb.CreateRepairResponse(repair=wire.repair(earlier))
+        if request.validate_only:
+            foreseen, forecast = await self._book.foresee(wire.repair_spec(request))
+            return pb.CreateRepairResponse(repair=wire.repair(foreseen), plan=wire.repair_plan(forecast))
         record = await self._book.prepare(project, wire.repair_spec(request))
-        if not request.validate_only:
-            record = await self._book.accept(record, request.request_id, digest)
+        record = await self._book.accept(record, request.request_id, digest)
         return pb.CreateRepairResponse(repair=wire.repair(record))
 
     async def GetRepair(self, request: pb.GetRepairRequest, context: object) -> pb.GetRepairResponse:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from google.protobuf import json_format
 
+from llm_repair.coordinator.forecast import Forecast
 from llm_repair.coordinator.records import (
     PARTIAL,
     EventRecord,
@@ -121,6 +122,11 @@ def repair(record: RepairRecord, progress: Mapping[str, Progress] | None = None)
         if not entry.reused:
             _add_usage(message.usage, entry)
     return message
+
+
+def repair_plan(value: Forecast) -> pb.RepairPlan:
+    """Returns what a request would take."""
+    return encode(value, pb.RepairPlan)
 
 
 def step(record: StepRecord, progress: Progress | None = None) -> pb.Step:

@@ -68,7 +68,7 @@ def looker() -> Looker:
 
 @pytest.fixture
 def book(jobs: JobStore, looker: Looker) -> RepairBook:
-    return RepairBook(jobs, None, looker, None)
+    return RepairBook(jobs, None, looker, None, None)
 
 
 async def bring(jobs: JobStore, state: S) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from llm_repair.coordinator.row_checks import row_violations
+from llm_repair.coordinator.row_checks import local_rows, row_violations
 from llm_repair.core.evaluation import Evaluation
 from llm_repair.core.gate import Criterion, CriterionSlice, GatePolicy, NonInferiorityRule
 from llm_repair.core.probes import BiasPairs, ClozeSet, PromptSet
@@ -51,7 +51,7 @@ def request(folder: Path, method: Method, *rows: Mapping[str, str], strategy: St
 def violations(spec: RepairSpec, *more: str) -> dict[str, str]:
     """Returns what is wrong with the rows, by field."""
     assert isinstance(spec.pool, PoolRows)
-    found = list(row_violations(spec, {spec.pool.rows.reference, *more}))
+    found = list(row_violations(spec, local_rows(spec, {spec.pool.rows.reference, *more})))
     assert SECRET not in str(found)
     return {violation.field: violation.description for violation in found}
 
@@ -128,7 +128,7 @@ def test_a_criterion_for_each_group_is_refused_where_no_row_has_one(metric: str,
 
     def found(*, grouped: bool) -> dict[str, str]:
         spec = evaluation(tmp_path, metric, grouped=grouped)
-        return {entry.field: entry.description for entry in row_violations(spec, read)}
+        return {entry.field: entry.description for entry in row_violations(spec, local_rows(spec, read))}
 
     assert found(grouped=False) == {"spec.gate.criteria[0].slice": f"no row of {field} has a group"}
     assert found(grouped=True) == {}
@@ -150,7 +150,7 @@ def test_rows_of_every_probe_are_read_before_the_work_begins(tmp_path: Path) -> 
         ),
     )
 
-    found = {entry.field: entry.description for entry in row_violations(spec, {data.reference})}
+    found = {entry.field: entry.description for entry in row_violations(spec, local_rows(spec, {data.reference}))}
 
     assert SECRET not in str(found)
     assert {field: text.partition("row 1: ")[2] for field, text in found.items()} == {

@@ -302,11 +302,33 @@ class CreateRepairRequest(_message.Message):
     validate_only: bool
     def __init__(self, parent: _Optional[str] = ..., spec: _Optional[_Union[RepairSpec, _Mapping]] = ..., request_id: _Optional[str] = ..., validate_only: _Optional[bool] = ...) -> None: ...
 
+class RepairPlan(_message.Message):
+    __slots__ = ("prompts", "samples", "tokens", "known_s", "unknown_steps", "minimum_detectable_effect", "assumed_deviation", "metrics")
+    PROMPTS_FIELD_NUMBER: _ClassVar[int]
+    SAMPLES_FIELD_NUMBER: _ClassVar[int]
+    TOKENS_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_S_FIELD_NUMBER: _ClassVar[int]
+    UNKNOWN_STEPS_FIELD_NUMBER: _ClassVar[int]
+    MINIMUM_DETECTABLE_EFFECT_FIELD_NUMBER: _ClassVar[int]
+    ASSUMED_DEVIATION_FIELD_NUMBER: _ClassVar[int]
+    METRICS_FIELD_NUMBER: _ClassVar[int]
+    prompts: int
+    samples: int
+    tokens: int
+    known_s: float
+    unknown_steps: _containers.RepeatedScalarFieldContainer[str]
+    minimum_detectable_effect: float
+    assumed_deviation: float
+    metrics: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, prompts: _Optional[int] = ..., samples: _Optional[int] = ..., tokens: _Optional[int] = ..., known_s: _Optional[float] = ..., unknown_steps: _Optional[_Iterable[str]] = ..., minimum_detectable_effect: _Optional[float] = ..., assumed_deviation: _Optional[float] = ..., metrics: _Optional[_Iterable[str]] = ...) -> None: ...
+
 class CreateRepairResponse(_message.Message):
-    __slots__ = ("repair",)
+    __slots__ = ("repair", "plan")
     REPAIR_FIELD_NUMBER: _ClassVar[int]
+    PLAN_FIELD_NUMBER: _ClassVar[int]
     repair: Repair
-    def __init__(self, repair: _Optional[_Union[Repair, _Mapping]] = ...) -> None: ...
+    plan: RepairPlan
+    def __init__(self, repair: _Optional[_Union[Repair, _Mapping]] = ..., plan: _Optional[_Union[RepairPlan, _Mapping]] = ...) -> None: ...
 
 class GetRepairRequest(_message.Message):
     __slots__ = ("name",)
