@@ -9,6 +9,7 @@ it depends on time or machine, so that a repeat with the transformers engine has
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,12 +23,12 @@ from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.errors import DatasetInvalid
 from llm_repair.core.execution import Json, StepContext, StepOutput
 from llm_repair.core.steps import CorpusArtifact, EvaluateStep
-from llm_repair.evaluation.corpora import CountedDocument, running_windows, separate_documents
 from llm_repair.evaluation.engines.engine import Engine
 from llm_repair.evaluation.engines.registry import open_engine
 from llm_repair.evaluation.judges.judge import Judge
 from llm_repair.evaluation.judges.judging import Judgement, judge_texts
 from llm_repair.evaluation.judges.registry import open_judge
+from llm_repair.evaluation.probes.corpora import CountedDocument, corpus_documents
 from llm_repair.evaluation.protocols.plan import Plan, plan_for
 from llm_repair.evaluation.sampling_run import encode_prompts, sample_prompts
 from llm_repair.evaluation.timing import Stopwatch
@@ -93,10 +94,10 @@ def _read_corpus(
     engine: Engine, store: ArtifactStore, corpus: CorpusArtifact, plan: Plan, window: int, context: StepContext
 ) -> _ReadCorpus:
     rows = read_rows(store, corpus.digest)
-    documents = (
-        running_windows(rows, engine.tokens, window) if plan.running_text else separate_documents(rows, engine.tokens)
-    )
-    total = sum(max(len(counted.document.ids) - 1, 0) for counted in documents)
+    stride = min(plan.stride_tokens, window)
+    fitting = dataclasses.replace(plan, window_tokens=window, stride_tokens=stride)
+    documents = corpus_documents(rows, corpus.layout, engine.tokens, fitting)
+    total = sum(max(len(counted.document.ids) - counted.document.given, 0) for counted in documents)
     if not total:
         raise DatasetInvalid(f"the corpus {corpus.name} has no token to predict", corpus=corpus.name)
 
@@ -104,7 +105,8 @@ def _read_corpus(
         context.raise_if_cancelled()
         context.progress(done, total, "tokens", stage=f"reading {corpus.name}")
 
-    scores = list(engine.score([counted.document for counted in documents], window, beat=beat))
+    asked = [counted.document for counted in documents]
+    scores = list(engine.score(asked, window, stride_tokens=stride, beat=beat))
     context.count(tokens=total)
     return _ReadCorpus(corpus, sorted(documents, key=lambda counted: counted.document.id), scores)
 

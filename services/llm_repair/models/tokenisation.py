@@ -39,12 +39,27 @@ class Tokenisation:
     stop_ids: frozenset[int]
     """Any of these ends a continuation and is not part of it."""
 
-    def encode(self, texts: Sequence[str], *, max_tokens: int | None = None) -> list[EncodedText]:
-        """Returns the ids of each text, prefix included, cut at the end to `max_tokens`; no padding, no EOS."""
+    @property
+    def start(self) -> TokenIds:
+        """What a text begins with whose first token is to be predicted: the prefix, else BOS or EOS if there is one."""
+        token = start_token(self.tokenizer)
+        return self.prefix or (() if token is None else (token,))
+
+    def encode(
+        self, texts: Sequence[str], *, max_tokens: int | None = None, prefix: TokenIds | None = None
+    ) -> list[EncodedText]:
+        """Returns the ids of each text, cut at the end to `max_tokens`; no padding, no EOS.
+
+        Args:
+          texts: any number.
+          max_tokens: the prefix included; no cut if None.
+          prefix: put before every text; the saved one if None.
+        """
         if not texts:
             return []
+        before = self.prefix if prefix is None else prefix
         plain = self.tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-        return [self._cut((*self.prefix, *ids), max_tokens) for ids in plain]
+        return [self._cut((*before, *ids), max_tokens) for ids in plain]
 
     def continuation_text(self, prompt_ids: Sequence[int], new_ids: Sequence[int]) -> str:
         """Returns the text of `new_ids` as they follow `prompt_ids`, special tokens left out.

@@ -40,11 +40,16 @@ class Engine(Protocol):
         ...
 
     def score(
-        self, documents: Sequence[Document], window_tokens: int, *, beat: Callable[[int], None]
+        self,
+        documents: Sequence[Document],
+        window_tokens: int,
+        *,
+        stride_tokens: int | None = None,
+        beat: Callable[[int], None],
     ) -> Iterator[DocumentScore]:
         """Yields the likelihood of every document, sorted by id; `beat` gets the tokens done and may raise to stop.
 
-        Windows as in `models.scoring`.
+        Windows as in `models.inference.scoring`.
         """
         ...
 

@@ -41,10 +41,15 @@ class TransformersEngine:
         return generation.generate(self._model, prompts, sampling, beat=beat)
 
     def score(
-        self, documents: Sequence[Document], window_tokens: int, *, beat: Callable[[int], None]
+        self,
+        documents: Sequence[Document],
+        window_tokens: int,
+        *,
+        stride_tokens: int | None = None,
+        beat: Callable[[int], None],
     ) -> Iterator[DocumentScore]:
         """Yields the likelihood of every document; see `Engine`."""
-        return scoring.score(self._model.network, documents, window_tokens, beat=beat)
+        return scoring.score(self._model.network, documents, window_tokens, stride_tokens=stride_tokens, beat=beat)
 
     def close(self) -> None:
         """Does nothing: the model is the loader's."""

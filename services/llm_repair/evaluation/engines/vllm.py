@@ -22,7 +22,14 @@ from llm_repair.core.errors import EngineUnavailable
 from llm_repair.core.evaluation import WeightFormat
 from llm_repair.models.inference.generation import Generation, Prompt, batches, check_prompts, until_stop
 from llm_repair.models.inference.sampling import Sampling, prompt_key
-from llm_repair.models.inference.scoring import Document, DocumentScore, Window, sum_windows, windows
+from llm_repair.models.inference.scoring import (
+    Document,
+    DocumentScore,
+    Window,
+    WindowScore,
+    all_windows,
+    sum_windows,
+)
 from llm_repair.models.loading import context_tokens, load_config, load_tokenizer, stop_ids
 from llm_repair.models.tokenisation import Tokenisation, tokenisation
 
@@ -105,19 +112,24 @@ class VllmEngine:
             yield [self._generation(prompt, draw, out) for (prompt, draw), out in zip(rows, made, strict=True)]
 
     def score(
-        self, documents: Sequence[Document], window_tokens: int, *, beat: Callable[[int], None]
+        self,
+        documents: Sequence[Document],
+        window_tokens: int,
+        *,
+        stride_tokens: int | None = None,
+        beat: Callable[[int], None],
     ) -> Iterator[DocumentScore]:
         """Yields the likelihood of every document; see `Engine`."""
         ordered = sorted(documents, key=lambda document: document.id)
-        asked = [window for index, document in enumerate(ordered) for window in windows(index, document, window_tokens)]
+        asked = all_windows(ordered, window_tokens, stride_tokens)
         params = self._params(max_tokens=1, temperature=0.0, prompt_logprobs=0, flat_logprobs=True, detokenize=False)
-        nlls: list[float] = []
+        scores: list[WindowScore] = []
         for start in range(0, len(asked), _REQUESTS):
             part = asked[start : start + _REQUESTS]
             done = sum(len(window.targets) for window in asked[:start])
             outputs = self._run([((*w.inputs, w.targets[-1]), params) for w in part], lambda done=done: beat(done))
-            nlls += [_window_nll(window, out) for window, out in zip(part, outputs, strict=True)]
-        return sum_windows(ordered, asked, nlls)
+            scores += [_window_score(window, out) for window, out in zip(part, outputs, strict=True)]
+        return sum_windows(ordered, asked, scores)
 
     def close(self) -> None:
         """Shuts the engine core down and gives its memory back."""
@@ -165,14 +177,17 @@ class VllmEngine:
         return Generation(prompt.id, draw, self._tokens.continuation_text(prompt.ids, new), len(new))
 
 
-def _window_nll(window: Window, out: Any) -> float:
-    """Returns the sum over the window's targets, in nats; the first input has no log-probability."""
+def _window_score(window: Window, out: Any) -> WindowScore:
+    """Returns what the log-probabilities of the window's last tokens say; the very first has none."""
     flat = out.prompt_logprobs
-    total = 0.0
-    for position, target in enumerate(window.targets, start=1):
+    nll, greedy = 0.0, True
+    for position, target in enumerate(window.targets, start=len(window.inputs) + 1 - len(window.targets)):
         span = range(flat.start_indices[position], flat.end_indices[position])
-        total -= next(flat.logprobs[index] for index in span if flat.token_ids[index] == target)
-    return total
+        place = next(index for index in span if flat.token_ids[index] == target)
+        nll -= flat.logprobs[place]
+        # vLLM counts the tokens at least as likely, so that the first rank is not shared.
+        greedy = greedy and flat.ranks[place] == 1
+    return WindowScore(nll, greedy)
 
 
 def _import_vllm() -> Any:

@@ -22,15 +22,18 @@ class Plan:
     prompt_tokens: int | None
     """Prompts are cut to so many tokens; None for no cut."""
     window_tokens: int
-    running_text: bool
-    """Whether a corpus is one running text, its documents joined by blank lines, whose windows are the units."""
+    """Most tokens that a prediction looks back on."""
+    stride_tokens: int
+    """Tokens predicted from one window, at most `window_tokens`."""
+    apart: bool
+    """Whether every corpus is a running text in windows that do not overlap, each one's first token unpredicted."""
 
 
 def plan_for(protocol: Protocol, seed: int) -> Plan:
     """Returns the plan of a protocol.
 
     `paper.v1` follows arXiv 2510.20428 as released: greedy, one sample, prompts cut to 32 tokens, 20 new tokens;
-    perplexity of running text in windows of 1,024 tokens whose first token is not predicted. Of the release's
+    perplexity of running text in windows of 1,024 tokens, of each of which the first is not predicted. Of the release's
     defects none is repeated: prompts are masked, continuations cut off by tokens, the whole corpus is read, and
     sums are weighted by predicted tokens.
     """
@@ -43,7 +46,9 @@ def plan_for(protocol: Protocol, seed: int) -> Plan:
                 temperature=strict.temperature,
                 seed=seed,
             )
-            return Plan(protocol.id, sampling, None, strict.window_tokens, running_text=False)
+            return Plan(protocol.id, sampling, None, strict.window_tokens, strict.stride, apart=False)
         case PaperProtocol():
             sampling = Sampling(draws=1, max_new_tokens=PAPER_NEW_TOKENS, greedy=True, seed=seed)
-            return Plan(protocol.id, sampling, PAPER_PROMPT_TOKENS, PAPER_WINDOW_TOKENS, running_text=True)
+            return Plan(
+                protocol.id, sampling, PAPER_PROMPT_TOKENS, PAPER_WINDOW_TOKENS, PAPER_WINDOW_TOKENS, apart=True
+            )

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from transformers import DynamicCache, PreTrainedModel
 
 from llm_repair.core.errors import ModelInvalid
@@ -53,8 +54,8 @@ class Network(Protocol):
         """Returns the final state (tokens, width) after every token of every input, concatenated."""
         ...
 
-    def logits(self, states: Tensor) -> Tensor:
-        """Returns the logits (tokens, vocabulary), float32, of states from `read`."""
+    def logits(self, states: Tensor, vocabulary: slice = slice(None)) -> Tensor:
+        """Returns the logits (tokens, vocabulary), float32 and new, of states from `read`, or a stretch of them."""
         ...
 
 
@@ -114,9 +115,12 @@ class TransformersNetwork:
         return out[mask.bool()]
 
     @torch.inference_mode()
-    def logits(self, states: Tensor) -> Tensor:
+    def logits(self, states: Tensor, vocabulary: slice = slice(None)) -> Tensor:
         """Returns the logits of states from `read`; see `Network`."""
-        return (states if self._head is None else self._head(states)).float()
+        if self._head is None:
+            return states[:, vocabulary].to(torch.float32, copy=True)
+        bias = None if self._head.bias is None else self._head.bias[vocabulary]
+        return functional.linear(states, self._head.weight[vocabulary], bias).float()
 
     def _forward(self, ids: Tensor, mask: Tensor, *, network: Any = None, **options: Any) -> Any:
         if self._takes_positions:
@@ -127,7 +131,9 @@ class TransformersNetwork:
     @torch.inference_mode()
     def _plain_head(self) -> Any | None:
         """Returns the output layer if the model applies nothing else to its last hidden state (no cap, no scale)."""
-        head = self._model.get_output_embeddings()
+        head: Any = self._model.get_output_embeddings()
+        if not isinstance(head, torch.nn.Linear):
+            return None
         ids = torch.arange(min(4, self._vocabulary), device=self._device).unsqueeze(0)
         whole = self._model(input_ids=ids, use_cache=False).logits
         by_parts = head(self._model.base_model(input_ids=ids, use_cache=False).last_hidden_state)

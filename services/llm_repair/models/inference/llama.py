@@ -147,9 +147,9 @@ class FusedLlama:
         return self._body(_Ragged(inputs, self._device), None)
 
     @torch.inference_mode()
-    def logits(self, states: Tensor) -> Tensor:
+    def logits(self, states: Tensor, vocabulary: slice = slice(None)) -> Tensor:
         """Returns the logits of states from `read`; see `Network`."""
-        return functional.linear(self._normed(states, self._norm), self._head).float()
+        return functional.linear(self._normed(states, self._norm), self._head[vocabulary]).float()
 
     def _fused(self, layer: Any) -> _Layer:
         attention, mlp = layer.self_attn, layer.mlp
