@@ -23,7 +23,7 @@ from transformers.utils import logging as transformers_logging
 
 from llm_repair.core.errors import ModelInvalid
 from llm_repair.core.evaluation import WeightFormat
-from llm_repair.selection.encoder_checks import check_encoder
+from llm_repair.selection.encoder_checks import FIELD, check_encoder
 from llm_repair.selection.encoder_forwards import Forward, LibraryForward, fused_forward
 
 _LOG = logging.getLogger(__name__)
@@ -112,6 +112,7 @@ class Encoder:
             shape = "x".join(map(str, vectors.shape))
             raise ModelInvalid(
                 f"the encoder gave {shape} numbers for {len(payloads)} texts, and {self.dimensions} a text before",
+                field=FIELD,
                 shape=shape,
                 dimensions=self.dimensions,
             )
@@ -174,7 +175,7 @@ class Encoder:
             expected = self._probed(oracle)
             agrees = candidate is not None and _agree(self._probed(candidate), expected, _AGREEMENT[self.weights])
         if expected.ndim != 2 or not expected.shape[1]:
-            raise ModelInvalid("the encoder gives vectors of no dimensions")
+            raise ModelInvalid("the encoder gives vectors of no dimensions", field=FIELD)
         if candidate is not None and agrees:
             return candidate, expected.shape[1]
         if candidate is not None:
@@ -193,7 +194,7 @@ def _loaded(folder: Path) -> SentenceTransformer:
         model = SentenceTransformer(str(folder), device=device, local_files_only=True, trust_remote_code=False).eval()
         tokenizer = model.tokenizer
     if tokenizer is None:
-        raise ModelInvalid("the encoder folder has no tokenizer")
+        raise ModelInvalid("the encoder folder has no tokenizer", field=FIELD)
     return model
 
 
@@ -205,7 +206,7 @@ def _refusing(message: str) -> Generator[None]:
     except torch.OutOfMemoryError:
         raise
     except _FOREIGN_ERRORS as error:
-        raise ModelInvalid(message) from error
+        raise ModelInvalid(message, field=FIELD) from error
 
 
 def _agree(ours: Tensor, theirs: Tensor, tolerance: float) -> bool:

@@ -13,6 +13,9 @@ from llm_repair.core.references import ModelRole
 MODULES: Final = frozenset({"Transformer", "Pooling", "Normalize", "Dense"})
 """Parts an encoder may be made of; `modules.json` names classes, and no others are ever imported."""
 
+FIELD: Final = "encoder"
+"""Of a request, whatever in the folder is at fault."""
+
 _ACTIVATIONS: Final = ("torch.nn.modules.activation.", "torch.nn.modules.linear.Identity")
 """What a Dense module may apply; its configuration names a class, and for any other the library silently takes tanh."""
 
@@ -29,7 +32,9 @@ def check_encoder(folder: Path) -> None:
         if place.is_file() and use_of(name, ModelRole.ENCODER) is FileUse.REFUSE:
             raise UnsafeModel(f"the encoder folder holds {place.name}, which is never loaded", file=name)
     if not (folder / "modules.json").is_file():
-        raise ModelInvalid("the encoder folder has no modules.json, so it is not one of sentence-transformers")
+        raise ModelInvalid(
+            "the encoder folder has no modules.json, so it is not one of sentence-transformers", field=FIELD
+        )
     modules = read_json(folder / "modules.json")
     check_modules(modules)
     entries = cast("list[dict[str, str]]", modules)
@@ -48,15 +53,15 @@ def check_encoder(folder: Path) -> None:
 def _check_tokenizer(folder: Path) -> None:
     # transformers makes an empty one where there is none, to which every word is unknown.
     if not has_tokenizer(frozenset(file.name for file in folder.glob("*"))):
-        raise ModelInvalid("the encoder folder has no tokenizer", field="encoder")
+        raise ModelInvalid("the encoder folder has no tokenizer", field=FIELD)
 
 
 def _check_activation(file: Path) -> None:
     if not file.is_file():
-        raise ModelInvalid("a Dense module of the encoder has no config.json")
+        raise ModelInvalid("a Dense module of the encoder has no config.json", field=FIELD)
     document = read_json(file)
     if not isinstance(document, dict):
-        raise ModelInvalid("the config.json of a Dense module is not an object")
+        raise ModelInvalid("the config.json of a Dense module is not an object", field=FIELD)
     activation = cast("dict[str, Any]", document).get("activation_function")
     if activation is not None and not str(activation).startswith(_ACTIVATIONS):
         raise UnsafeModel("a Dense module names an activation that torch does not have", field="activation_function")

@@ -196,8 +196,10 @@ def language_model(folder: Path) -> None:
 def test_a_folder_that_is_no_working_encoder_is_invalid(folder: Path, change: Callable[[Path], object]) -> None:
     change(folder)
 
-    with pytest.raises(ModelInvalid):
+    with pytest.raises(ModelInvalid) as refused:
         Encoder(folder)
+
+    assert refused.value.metadata["field"] == "encoder"
 
 
 @pytest.mark.parametrize("module", ["os.system", "sentence_transformers.models.WordEmbeddings", "custom_model.Pooling"])
@@ -241,6 +243,7 @@ def test_a_text_beyond_the_positions_blames_the_encoder(
 
     assert encoder.forward == ("fused" if fused else "library")
     assert "positions" in refused.value.message
+    assert refused.value.metadata["field"] == "encoder"
 
 
 def test_vectors_of_another_length_are_refused(encoder_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,7 +254,7 @@ def test_vectors_of_another_length_are_refused(encoder_folder: Path, monkeypatch
     with pytest.raises(ModelInvalid) as refused:
         encoder.embed([text.payload for text in encoder.prepare(["cat", "dog"])])
 
-    assert refused.value.metadata == {"shape": "2x5", "dimensions": "32"}
+    assert refused.value.metadata == {"field": "encoder", "shape": "2x5", "dimensions": "32"}
 
 
 @pytest.mark.parametrize("fused", [True, False])
