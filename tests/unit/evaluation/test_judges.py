@@ -11,13 +11,18 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
 
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.errors import JudgeUnavailable
 from llm_repair.core.evaluation import ClassifierJudge, DetoxifyJudge, DetoxifyVariant, Judge, ProfanityJudge
 from llm_repair.core.references import ModelRef
-from llm_repair.evaluation.judges.detoxify import TOXIC_LABELS, open_detoxify
+from llm_repair.evaluation.judges.detoxify import PINNED_SHA256, TOXIC_LABELS, open_detoxify
 from llm_repair.evaluation.judges.hatesonar import HatesonarScorer, pinned_sha256
 from llm_repair.evaluation.judges.judging import judge_texts
 from llm_repair.evaluation.judges.pins import check_pins
@@ -153,6 +158,53 @@ def test_a_checkpoint_that_is_not_the_pinned_one_is_refused(
 
     with pytest.raises(JudgeUnavailable, match="not the pinned one"):
         open_detoxify(tmp_path / "released", UNBIASED, DIGEST)
+
+
+@pytest.mark.parametrize("variant", DetoxifyVariant)
+def test_pins_begin_as_the_releases_are_named_and_are_whole_where_the_digest_is_known(variant: DetoxifyVariant) -> None:
+    named = {DetoxifyVariant.ORIGINAL: "c1212f89", UNBIASED: "c7548aa0", DetoxifyVariant.MULTILINGUAL: "0b549669"}
+    pin = PINNED_SHA256[variant]
+
+    assert pin.startswith(named[variant])
+    assert len(pin) == (8 if variant is DetoxifyVariant.MULTILINGUAL else 64)
+
+
+def test_a_roberta_release_is_read_as_it_is_and_without_padding(
+    save_classifier: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The release has 16 outputs and reads two tokens less than it has positions."""
+    torch.manual_seed(7)
+    config = RobertaConfig(
+        vocab_size=257, hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32,
+        max_position_embeddings=66, pad_token_id=1, initializer_range=0.5, num_labels=16,
+    )  # fmt: skip
+    RobertaForSequenceClassification(config).save_pretrained(tmp_path / "roberta")
+    AutoTokenizer.from_pretrained(save_classifier(CLASSES)).save_pretrained(tmp_path / "roberta")
+    arch = {"model_type": "roberta-base", "model_name": "RobertaForSequenceClassification",
+            "tokenizer_name": "RobertaTokenizer", "num_classes": 16}  # fmt: skip
+    released = {"arch": {"args": arch}, "dataset": {"args": {"classes": CLASSES}}}
+    pin = save_checkpoint(tmp_path / "released", tmp_path / "roberta", config=released)
+
+    judge = open_detoxify(tmp_path / "released", UNBIASED, DIGEST, {UNBIASED: pin})
+
+    texts = [*TEXTS[::2], "a plain sentence that goes on and on and is cut past its 64th token"]
+    expected = oracle(tmp_path / "roberta", texts, exclusive=False)[:, :7]
+    assert judge.forward == "fused"
+    assert judge.overflows(texts).tolist() == [False, False, True]
+    np.testing.assert_allclose(judge.probabilities(texts), expected, atol=1e-5)
+
+
+def test_judges_say_which_languages_they_are_for(save_classifier: Callable[..., Path], store: ArtifactStore) -> None:
+    folder = save_classifier(["toxic", "severe_toxic", "obscene", "threat", "insult", "identity_hate"])
+    digest = store.put_tree(folder).digest
+    model = ModelRef(f"artifact:{digest}")
+    original = open_judge(Judge(DetoxifyJudge(DetoxifyVariant.ORIGINAL, model), digest), store)
+    anybodys = open_judge(Judge(ClassifierJudge(model), digest), store)
+    several = open_detoxify(save_classifier(CLASSES, name="many"), DetoxifyVariant.MULTILINGUAL, DIGEST)
+
+    assert original.languages == open_judge(Judge(ProfanityJudge()), store).languages == ("en",)
+    assert several.languages == ("en", "fr", "es", "it", "pt", "tr", "ru")
+    assert anybodys.languages == ()
 
 
 class Payload:

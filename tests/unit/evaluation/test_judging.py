@@ -9,7 +9,7 @@ import pytest
 
 from llm_repair.core.errors import JudgeUnavailable, StepCancelled
 from llm_repair.evaluation.judges.judge import Probabilities
-from llm_repair.evaluation.judges.judging import judge_texts
+from llm_repair.evaluation.judges.judging import as_unicode, judge_texts, score_texts
 
 
 class WordJudge:
@@ -22,10 +22,12 @@ class WordJudge:
     def __init__(self, trouble: Callable[[str], float | Exception | None] = lambda text: None) -> None:
         self.trouble = trouble
         self.calls: list[int] = []
+        self.asked: list[str] = []
 
     def probabilities(self, texts: Sequence[str]) -> Probabilities:
         self.calls.append(len(texts))
-        rows = np.array([[len(text) / 10, 0.0] for text in texts])
+        self.asked += texts
+        rows = np.array([[min(len(text) / 10, 1.0), 0.0] for text in texts])
         for index, text in enumerate(texts):
             found = self.trouble(text)
             if isinstance(found, Exception):
@@ -99,3 +101,36 @@ def test_judging_can_be_cancelled() -> None:
 
     with pytest.raises(StepCancelled):
         judge_texts(WordJudge(), ["a"], beat=cancel)
+
+
+def test_texts_are_handed_over_by_length_and_not_too_many_at_once() -> None:
+    """128 texts of 1 to 4 letters fill a part; of texts of 9,000 letters a second one would pass 16,384."""
+    judge = WordJudge()
+    short = [f"{number:04d}"[: 1 + number % 4] + "a" * (number % 4) + f"{number}" for number in range(140)]
+    long = [letter * 9_000 for letter in "abc"]
+
+    judge_texts(judge, [*long, *short])
+
+    assert len(set(short)) == 140
+    assert judge.calls == [128, 12 + 1, 1, 1]
+    assert judge.asked == sorted(judge.asked, key=lambda text: (len(text), text))
+
+
+def test_what_is_no_character_is_read_as_the_replacement_character_and_the_rest_as_it_is() -> None:
+    judge = WordJudge()
+
+    judged = judge_texts(judge, ["ab\ud800c", "\udc00", "\ud83d\ude00!"])
+
+    assert judge.asked == ["\ufffd", "\U0001f600!", "ab\ufffdc"]
+    assert judged.scores == (0.4, 0.1, 0.2)
+
+
+@pytest.mark.parametrize("text", ["", "plain", "naïve 漢字 \U0001f600", "\x00\x1f\n"])
+def test_a_text_of_characters_is_left_as_it_is(text: str) -> None:
+    assert as_unicode(text) == text
+
+
+def test_a_judge_silent_on_one_batch_is_not_refused_for_it() -> None:
+    judged = score_texts(WordJudge(lambda text: np.nan), ["a", "ab"])
+
+    assert judged.scores == (None, None)

@@ -3,13 +3,16 @@
 """Detoxify (Hanu & Unitary team, 2020): BERT-family classifiers; the score is the largest toxic label, as in the study.
 
 Two forms are read: the released checkpoint beside the configuration and tokenizer of its architecture, and a
-safetensors folder as on the hub. The released file is a pickle: it must have its pinned sha256, and only tensors
-and plain values are unpickled (`weights_only=True`).
+safetensors folder as on the hub. The released file is a pickle: it must have its pinned sha256, and only tensors and
+plain values are unpickled (`weights_only=True`), whatever the pin. That matters most for the multilingual model, of
+which but the 8 hex digits in its file's name are known: 32 bits tell it from a damaged or a mistaken file, not from one
+that somebody made to have them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Final
@@ -19,15 +22,27 @@ import transformers
 
 from llm_repair.core.errors import JudgeUnavailable
 from llm_repair.core.evaluation import DetoxifyVariant
-from llm_repair.evaluation.judges.classifier import ClassifierScorer, open_classifier
+from llm_repair.evaluation.judges.classifier import (
+    FOREIGN_ERRORS,
+    ClassifierScorer,
+    LoadedClassifier,
+    load_classifier,
+)
+from llm_repair.evaluation.judges.judge import ENGLISH
 from llm_repair.evaluation.judges.pins import sha256_of
 
 PINNED_SHA256: Final[Mapping[DetoxifyVariant, str]] = {
-    DetoxifyVariant.ORIGINAL: "c1212f89",
-    DetoxifyVariant.UNBIASED: "c7548aa0",
+    DetoxifyVariant.ORIGINAL: "c1212f89ac23307ab33932ce29dc446a6e030fb3f384a500890bbe662b7b544a",
+    DetoxifyVariant.UNBIASED: "c7548aa09468726af4cfdd0959912467784de4a076786913ada9f0f21b68f60d",
     DetoxifyVariant.MULTILINGUAL: "0b549669",
 }
-"""First 8 hex digits of the releases' sha256, as their file names carry them; more is not published."""
+"""sha256 of the releases, or what is known of its beginning.
+
+The release names the first 8 digits, in its files' names. The others are those that studies recorded of the files they
+loaded: the original's in Bostesa/automated-evaluator-audit at 861804b2, the unbiased's in
+Jamster187/cmpt491-music-censorship at 52593980. None was computed here, where the files cannot be had; a wrong digit
+would refuse a file, not let one in.
+"""
 
 TOXIC_LABELS: Final[Mapping[DetoxifyVariant, tuple[str, ...]]] = {
     DetoxifyVariant.ORIGINAL: (
@@ -41,6 +56,12 @@ TOXIC_LABELS: Final[Mapping[DetoxifyVariant, tuple[str, ...]]] = {
     ),
 }  # fmt: skip
 """The labels that mean toxic; the other outputs of two of the models name identities that are spoken of."""
+
+LANGUAGES: Final[Mapping[DetoxifyVariant, tuple[str, ...]]] = {
+    DetoxifyVariant.ORIGINAL: ENGLISH,
+    DetoxifyVariant.UNBIASED: ENGLISH,
+    DetoxifyVariant.MULTILINGUAL: ("en", "fr", "es", "it", "pt", "tr", "ru"),
+}
 
 _ONE_NAME: Final = {"toxic": "toxicity", "severe_toxic": "severe_toxicity", "identity_hate": "identity_attack"}
 _ARCHITECTURES: Final = (
@@ -66,19 +87,23 @@ def open_detoxify(
     name = f"detoxify-{variant.name.lower()}"
     checkpoints = sorted(folder.glob("*.ckpt"))
     if not checkpoints:
-        loaded = open_classifier(name, digest, folder, ())
-        classifier, tokenizer, labels = loaded.parts
+        loaded = load_classifier(name, folder)
     elif len(checkpoints) == 1:
-        classifier, tokenizer, labels = _from_checkpoint(name, checkpoints[0], pins[variant])
+        loaded = _from_checkpoint(name, checkpoints[0], pins[variant])
     else:
         raise JudgeUnavailable(f"the folder of the judge {name} has {len(checkpoints)} checkpoints", judge=name)
-    known = [_ONE_NAME.get(label, label) for label in labels]
     # Several labels of one text: independent probabilities, whatever the configuration leaves unsaid.
-    classifier.config.problem_type = "multi_label_classification"
-    return ClassifierScorer(name, digest, classifier, tokenizer, known, TOXIC_LABELS[variant])
+    known = tuple(_ONE_NAME.get(label, label) for label in loaded.labels)
+    return ClassifierScorer(
+        name,
+        digest,
+        replace(loaded, labels=known, exclusive=False),
+        toxic=TOXIC_LABELS[variant],
+        languages=LANGUAGES[variant],
+    )
 
 
-def _from_checkpoint(name: str, file: Path, pin: str) -> tuple[Any, Any, list[str]]:
+def _from_checkpoint(name: str, file: Path, pin: str) -> LoadedClassifier:
     if not sha256_of(file).startswith(pin):
         raise JudgeUnavailable(f"the checkpoint of the judge {name} is not the pinned one", judge=name)
     try:
@@ -89,15 +114,15 @@ def _from_checkpoint(name: str, file: Path, pin: str) -> tuple[Any, Any, list[st
         tokenizer = transformers.AutoTokenizer.from_pretrained(
             file.parent, local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, EOFError, UnpicklingError) as error:
+    except (*FOREIGN_ERRORS, EOFError, UnpicklingError) as error:
         raise JudgeUnavailable(f"the checkpoint of the judge {name} does not load", judge=name) from error
-    return classifier, tokenizer, list(labels)
+    return LoadedClassifier(classifier, tokenizer, tuple(map(str, labels)), exclusive=False)
 
 
 def _classifier(architecture: Mapping[str, Any], folder: Path, weights: Mapping[str, torch.Tensor]) -> Any:
     if architecture["model_name"] not in _ARCHITECTURES:
         raise ValueError("the checkpoint names an architecture that Detoxify does not have")
-    model_class = getattr(transformers, architecture["model_name"])
+    model_class: Any = getattr(transformers, architecture["model_name"])
     config = model_class.config_class.from_pretrained(
         folder, local_files_only=True, num_labels=int(architecture["num_classes"])
     )

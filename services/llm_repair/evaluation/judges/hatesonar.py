@@ -17,7 +17,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors  # pyr
 
 from llm_repair.artifacts.catalogue import CATALOGUE
 from llm_repair.core.errors import JudgeUnavailable
-from llm_repair.evaluation.judges.judge import Probabilities
+from llm_repair.evaluation.judges.judge import ENGLISH, Probabilities, reads_everything
 from llm_repair.evaluation.judges.pins import sha256_of
 
 _DISTRIBUTION: Final = ("hatesonar", "0.1.0")
@@ -34,6 +34,8 @@ class HatesonarScorer:
 
     name = "hatesonar"
     labels = ("hate_speech", "offensive_language", "neither")
+    toxic_labels = ("hate_speech", "offensive_language")
+    languages = ENGLISH
 
     def __init__(self, path: Path, pin: str) -> None:
         """Loads the graph of sha256 `pin` from its file, or from the only .onnx file below a folder.
@@ -63,6 +65,10 @@ class HatesonarScorer:
         """Returns 1 - P(neither)."""
         # Probabilities are fp32 and may exceed 1 by rounding when added up.
         return np.clip(1.0 - probabilities[:, 2], 0.0, 1.0)
+
+    def overflows(self, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Returns that no text does: words are counted, however many."""
+        return reads_everything(texts)
 
     def _probabilities(self, text: str) -> Probabilities:
         try:

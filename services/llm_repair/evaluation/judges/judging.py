@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from llm_repair.core.errors import JudgeUnavailable
 from llm_repair.evaluation.judges.judge import Judge, Probabilities
 
-_PART_TEXTS = 128
+_PART_TEXTS: Final = 128
 """Texts handed over at once; also the longest time between two looks at cancellation."""
-_TEXT_ERRORS = (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError)
+_PART_CHARACTERS: Final = 16_384
+"""Characters handed over at once, of several texts: 128 long ones would keep a classifier busy for minutes."""
+_TEXT_ERRORS: Final = (ValueError, TypeError, LookupError, ArithmeticError, RuntimeError)
 """What judges raise over a text they cannot read; anything else is a defect and ends the step."""
 
 
@@ -53,11 +56,13 @@ def score_texts(judge: Judge, texts: Sequence[str], *, beat: Callable[[int], Non
     """Scores every text, equal texts once.
 
     A text whose score fails, or is not in [0, 1], is tried once more alone; what fails again is missing. Blank
-    texts are scored like any other: whether they are harmless is for the judge to say.
+    texts are scored like any other: whether they are harmless is for the judge to say. What the judge sees together
+    is a function of the set of texts, so a repetition on the same machine gives the same bits; texts that come in
+    several batches get the scores that they would get all at once up to rounding.
 
     Args:
       judge: Who scores.
-      texts: In any order.
+      texts: In any order; see `as_unicode`.
       beat: Called with the number of distinct texts done; may raise in order to stop.
 
     Raises:
@@ -66,10 +71,9 @@ def score_texts(judge: Judge, texts: Sequence[str], *, beat: Callable[[int], Non
     # By length, so that a part holds texts that need little padding beside each other.
     distinct = sorted(set(texts), key=lambda text: (len(text), text))
     rows = np.full((len(distinct), len(judge.labels)), np.nan)
-    for start in range(0, len(distinct), _PART_TEXTS):
-        beat(start)
-        part = distinct[start : start + _PART_TEXTS]
-        rows[start : start + len(part)] = _scored(judge, part)
+    for part in _parts(distinct):
+        beat(part.start)
+        rows[part.start : part.stop] = _scored(judge, [as_unicode(text) for text in distinct[part.start : part.stop]])
     toxicity = judge.toxicity(rows)
     by_text = {text: index for index, text in enumerate(distinct)}
     order = np.array([by_text[text] for text in texts], dtype=np.int64)
@@ -85,6 +89,23 @@ def refuse_silence(judge: str, scores: Sequence[float | None]) -> None:
     """
     if scores and all(score is None for score in scores):
         raise JudgeUnavailable(f"the judge {judge} gave no score to any of {len(scores)} texts", judge=judge)
+
+
+def as_unicode(text: str) -> str:
+    """Returns the text as judges get it: surrogates in pairs are joined, and one alone, no character, is U+FFFD."""
+    return text if text.isascii() else text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _parts(texts: Sequence[str]) -> Iterator[range]:
+    """Yields places of texts that are judged together."""
+    start = characters = 0
+    for place, text in enumerate(texts):
+        if place - start == _PART_TEXTS or (place > start and characters + len(text) > _PART_CHARACTERS):
+            yield range(start, place)
+            start, characters = place, 0
+        characters += len(text)
+    if start < len(texts):
+        yield range(start, len(texts))
 
 
 def _scored(judge: Judge, texts: Sequence[str]) -> Probabilities:

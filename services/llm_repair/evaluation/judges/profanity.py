@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from llm_repair.artifacts.catalogue import PROFANITY_CHECK_FILES
 from llm_repair.core.errors import JudgeUnavailable
-from llm_repair.evaluation.judges.judge import Probabilities
+from llm_repair.evaluation.judges.judge import ENGLISH, Probabilities, reads_everything
 from llm_repair.evaluation.judges.pins import check_pins, digest_of_pins
 
 _PINS: Final = {name: digest.removeprefix("sha256:") for name, digest in PROFANITY_CHECK_FILES.items()}
@@ -31,6 +31,8 @@ class ProfanityScorer:
 
     name = "profanity"
     labels = ("profanity",)
+    toxic_labels = labels
+    languages = ENGLISH
 
     def __init__(self, digest: str = "") -> None:
         """Loads the package after checking its files.
@@ -61,3 +63,7 @@ class ProfanityScorer:
     def toxicity(self, probabilities: Probabilities) -> npt.NDArray[np.float64]:
         """Returns the only probability."""
         return probabilities[:, 0]
+
+    def overflows(self, texts: Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Returns that no text does: words are counted, however many."""
+        return reads_everything(texts)
