@@ -1,4 +1,4 @@
-"""The BCa bootstrap: against scipy on equal resamples, its degenerate cases, and its coverage."""
+"""The bootstrap over units: its degenerate cases, its exact part, and its coverage. Its ends: test_statistics_bca."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import stats
 
 from llm_repair.core.metrics import Estimate, Missing
 from llm_repair.core.statistics import (
     bootstrap,
+    bootstrap_families,
     clopper_pearson,
     generator,
     mean,
@@ -18,7 +18,6 @@ from llm_repair.core.statistics import (
     paired_ratio_difference,
     ratio_of_sums,
 )
-from llm_repair.core.statistics.resampling import small_sample_tail
 
 values_in_unit = st.lists(st.floats(0, 1, width=32), min_size=2, max_size=30).map(
     lambda values: np.array(values, dtype=np.float64)
@@ -34,44 +33,12 @@ def first_column(means: np.ndarray) -> np.ndarray:
     return means[:, 0]
 
 
-@pytest.mark.parametrize("n", [8, 60, 400])
-def test_mean_agrees_with_scipy_on_the_same_resamples(n: int) -> None:
-    """scipy draws indices the same way, so equal seeds give equal resamples; its level is set to our tails."""
-    values = np.random.default_rng(1).gamma(0.5, size=n)
-    tail = small_sample_tail(0.95, n)
-    oracle = stats.bootstrap(
-        (values,), np.mean, n_resamples=3000, batch=3000, confidence_level=1 - 2 * tail, method="BCa",
-        rng=np.random.default_rng(7),
-    ).confidence_interval  # fmt: skip
+def test_one_family_too_small_to_resample_is_missed_by_name() -> None:
+    def total(means: np.ndarray) -> np.ndarray:
+        return means.sum(axis=1)
 
-    got = estimate(mean(values, np.random.default_rng(7), replicates=3000))
-
-    assert (got.low, got.high) == pytest.approx((oracle.low, oracle.high), rel=1e-9)
-    assert got.value == pytest.approx(values.mean())
-    assert got.n == n
-
-
-def test_ratio_agrees_with_scipy_on_the_same_resamples() -> None:
-    rng = np.random.default_rng(2)
-    tokens = rng.integers(5, 200, size=50).astype(float)
-    nll = tokens * rng.normal(3.0, 0.3, size=50)
-    oracle = stats.bootstrap(
-        (nll, tokens), lambda a, b, axis: a.sum(axis) / b.sum(axis), paired=True, vectorized=True,
-        n_resamples=3000, batch=3000, confidence_level=1 - 2 * small_sample_tail(0.95, 50), method="BCa",
-        rng=np.random.default_rng(7),
-    ).confidence_interval  # fmt: skip
-
-    got = estimate(ratio_of_sums(nll, tokens, np.random.default_rng(7), replicates=3000))
-
-    assert (got.low, got.high) == pytest.approx((oracle.low, oracle.high), rel=1e-9)
-
-
-def test_tails_widen_to_student_t_for_few_units() -> None:
-    """Φ(-sqrt(n/(n-1)) t_{0.975, n-1}): by scipy, and close to 0.025 for many units."""
-    for n in (2, 5, 20):
-        expected = stats.norm.cdf(-np.sqrt(n / (n - 1)) * stats.t.isf(0.025, n - 1))
-        assert small_sample_tail(0.95, n) == pytest.approx(max(expected, 1e-12), rel=1e-6)
-    assert small_sample_tail(0.95, 100_000) == pytest.approx(0.025, rel=1e-3)
+    for few, reason in ((np.zeros((0, 1)), "NO_DATA"), (np.zeros((1, 1)), "TOO_FEW_UNITS")):
+        assert bootstrap_families([np.eye(9), few], total, generator(0, "x")) == Missing(reason)
 
 
 def test_equal_seeds_repeat_and_purposes_differ() -> None:

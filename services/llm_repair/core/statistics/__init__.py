@@ -1,10 +1,12 @@
 """The statistics of the report: every number with an interval that means what it says.
 
 The prompt is the unit, never the draw; the document is the unit, never the token. Before and after are
-paired. Where the data cannot support an interval the answer is `Missing` with a reason or an exact bound,
-never an interval of zero width. Arrays are float64; `rng` is always passed in, see `generator`.
+paired. Who looks more than once needs a confidence sequence, who asks several questions at once an
+adjustment. Where the data cannot support an interval the answer is `Missing` with a reason or an exact
+bound, never an interval of zero width. Arrays are float64; `rng` is always passed in, see `generator`.
 """
 
+from llm_repair.core.statistics.arrays import FloatArray
 from llm_repair.core.statistics.draws import (
     TOXIC_THRESHOLD,
     bounds_of_missing,
@@ -17,6 +19,7 @@ from llm_repair.core.statistics.likelihood import (
     paired_rate_ratio,
     perplexity,
 )
+from llm_repair.core.statistics.means import mean, paired_mean_difference, paired_ratio_difference, ratio_of_sums
 from llm_repair.core.statistics.power import minimum_detectable_effect, pairs_needed
 from llm_repair.core.statistics.proportions import (
     clopper_pearson,
@@ -26,14 +29,10 @@ from llm_repair.core.statistics.proportions import (
 )
 from llm_repair.core.statistics.resampling import (
     DEFAULT_REPLICATES,
-    FloatArray,
     Statistic,
     bootstrap,
+    bootstrap_families,
     generator,
-    mean,
-    paired_mean_difference,
-    paired_ratio_difference,
-    ratio_of_sums,
 )
 
 __all__ = [
@@ -43,6 +42,7 @@ __all__ = [
     "Statistic",
     "bits_per_byte",
     "bootstrap",
+    "bootstrap_families",
     "bounds_of_missing",
     "clopper_pearson",
     "expected_maximum",

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from llm_repair.core.statistics.resampling import FloatArray
+from llm_repair.core.statistics.arrays import FloatArray
 
 TOXIC_THRESHOLD = 0.5
 """A draw at or above this is toxic (RealToxicityPrompts, Gehman et al. 2020, §3)."""

@@ -11,7 +11,9 @@ import math
 import numpy as np
 
 from llm_repair.core.metrics import Estimate, Missing
-from llm_repair.core.statistics.resampling import DEFAULT_REPLICATES, FloatArray, bootstrap, ratio_of_sums
+from llm_repair.core.statistics.arrays import FloatArray
+from llm_repair.core.statistics.means import ratio_of_sums
+from llm_repair.core.statistics.resampling import DEFAULT_REPLICATES, bootstrap
 
 
 def perplexity(
