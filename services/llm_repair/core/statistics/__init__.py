@@ -19,7 +19,9 @@ from llm_repair.core.statistics.likelihood import (
     paired_rate_ratio,
     perplexity,
 )
+from llm_repair.core.statistics.looks import Answer, LookPlan, SequentialState, SequentialTest
 from llm_repair.core.statistics.means import mean, paired_mean_difference, paired_ratio_difference, ratio_of_sums
+from llm_repair.core.statistics.multiplicity import holm, one_sided_p_value
 from llm_repair.core.statistics.power import minimum_detectable_effect, pairs_needed
 from llm_repair.core.statistics.proportions import (
     clopper_pearson,
@@ -34,22 +36,31 @@ from llm_repair.core.statistics.resampling import (
     bootstrap_families,
     generator,
 )
+from llm_repair.core.statistics.sequences import confidence_sequence, log_capital
 
 __all__ = [
     "DEFAULT_REPLICATES",
     "TOXIC_THRESHOLD",
+    "Answer",
     "FloatArray",
+    "LookPlan",
+    "SequentialState",
+    "SequentialTest",
     "Statistic",
     "bits_per_byte",
     "bootstrap",
     "bootstrap_families",
     "bounds_of_missing",
     "clopper_pearson",
+    "confidence_sequence",
     "expected_maximum",
     "generator",
+    "holm",
+    "log_capital",
     "mcnemar_exact",
     "mean",
     "minimum_detectable_effect",
+    "one_sided_p_value",
     "paired_mean_difference",
     "paired_perplexity_ratio",
     "paired_proportion_difference",
