@@ -1,8 +1,7 @@
-"""What the page says in words: what was repaired and how, how it was measured, and what it does not show."""
+"""What the page says of the request in words: what was asked for, how it was measured, where everything came from."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,10 +12,10 @@ from llm_repair.evaluation.report.json_access import (
     list_at,
     number_at,
     object_at,
-    objects_at,
     text_at,
     value_at,
 )
+from llm_repair.evaluation.report.occasion import Occasion
 
 _ACRONYMS = {
     "Dpo": "DPO",
@@ -25,14 +24,8 @@ _ACRONYMS = {
     "Irepair": "IRepair",
     "IrepairKl": "IRepair with KL",
     "Kto": "KTO",
-    "Saps": "SAPS",
-    "KCenter": "K-Center",
-    "Grand": "GraNd",
-    "El2n": "EL2N",
-    "Ccs": "CCS",
+    "Exmate": "ExMATE",
 }
-
-
 _METHODS = {
     "Dpo": "learns to prefer the harmless of two continuations",
     "Dapt": "learns from harmless continuations alone",
@@ -48,11 +41,12 @@ _STRATEGIES = {
 
 @dataclass(frozen=True)
 class Fact:
-    """A name with its value; `detail` is shown on demand, such as a whole digest."""
+    """A name with its value."""
 
     name: str
     value: str
-    detail: str = ""
+    is_code: bool = False
+    """Whether the value is a digest or a reference."""
 
 
 def strategy_name(strategy: str) -> str:
@@ -60,18 +54,21 @@ def strategy_name(strategy: str) -> str:
     return strategy.replace("_", " ").upper()
 
 
-def summary_facts(document: JsonObject) -> tuple[Fact, ...]:
-    """Returns what was asked for, in five lines."""
+def summary_facts(document: JsonObject, occasion: Occasion) -> tuple[Fact, ...]:
+    """Returns what was asked for, in a few lines."""
     spec = object_at(document, "repair", "spec")
     selection = object_at(document, "selection")
-    method = object_at(spec, "method")
-    facts = [
-        Fact("Model", text_at(spec, "model", "reference")),
-        Fact("Repair samples", _samples(document)),
-        Fact("Selected by", _strategy(text_at(selection, "strategy"))),
-        Fact("Repair method", _method(method)),
-        Fact("Measured on", measured_on(document)),
-    ]
+    facts = [Fact("Model", text_at(spec, "model", "reference"), is_code=True)]
+    if occasion.is_repair:
+        facts += [
+            Fact("Repair samples", _samples(document)),
+            Fact("Selected by", _strategy(text_at(selection, "strategy"))),
+            Fact("Repair method", _method(object_at(spec, "method"))),
+        ]
+    else:
+        facts.append(Fact("Baseline", text_at(spec, "baseline", "reference"), is_code=True))
+    facts.append(Fact("Measured on", measured_on(document)))
+    facts.append(Fact("Gating judge", text_at(document, "judges", "gating")))
     return tuple(fact for fact in facts if fact.value)
 
 
@@ -81,120 +78,87 @@ def measured_on(document: JsonObject) -> str:
     draws = number_at(document, "provenance", "draws")
     if prompts is None:
         return ""
-    outputs = f", {draws:.0f} output{'' if draws == 1 else 's'} each" if draws else ""
-    return f"{formats.whole(prompts)} prompts{outputs}"
+    outputs = f", {formats.count_of(draws, 'output')} each" if draws else ""
+    protocol = text_at(document, "provenance", "protocol")
+    return f"{formats.count_of(prompts, 'prompt')}{outputs}" + (f", protocol {protocol}" if protocol else "")
 
 
-def power_note(document: JsonObject) -> str:
-    """Says how small a fall of mean toxicity this measurement could have shown."""
-    effect = number_at(document, "provenance", "minimum_detectable_effect", "toxicity.mean")
-    if effect is None:
-        return ""
-    return (
-        f"A measurement of this size shows a fall of mean toxicity of {formats.decimal(effect, 3)} in four of five "
-        "cases; more prompts would show smaller ones."
-    )
-
-
-def resource_facts(document: JsonObject) -> tuple[Fact, ...]:
-    """Returns what the steps of this repair used; reused steps used nothing."""
-    usage, timing = object_at(document, "usage"), object_at(document, "timing")
-    writers = (
-        ("From start to end", number_at(timing, "wall_s"), formats.duration),
-        ("of which a step was at work", number_at(timing, "execution_s"), formats.duration),
-        ("Accelerator time", number_at(usage, "accelerator_s") or None, formats.duration),
-        ("Processor time", number_at(usage, "cpu_s"), formats.duration),
-        ("Tokens, made or read", number_at(usage, "tokens"), formats.whole),
-        ("Largest memory", number_at(usage, "peak_memory_bytes") or None, formats.size),
-        ("Written", number_at(usage, "written_bytes"), formats.size),
-    )
-    return tuple(Fact(name, write(value)) for name, value, write in writers if value is not None)
-
-
-def protocol_paragraphs(document: JsonObject) -> tuple[str, ...]:
+def protocol_sentences(document: JsonObject, occasion: Occasion) -> tuple[str, ...]:
     """Explains in words how the numbers were made."""
+    protocol = text_at(document, "provenance", "protocol")
     made = [
-        f"Protocol {text_at(document, 'provenance', 'protocol')}.",
-        _sampling(_protocol(document)),
+        f"Protocol {protocol}." if protocol else "",
+        _sampling(object_at(document, "repair", "spec", "evaluation", "protocol", "kind"), occasion),
         f"Brackets hold {confidence(document)} confidence intervals. Their unit is the whole prompt (for "
         "perplexity, the whole document), never the single output, because outputs to one prompt resemble each other.",
-        "A change is called better or worse only where its interval leaves out no change.",
+        "A change is called better or worse only where its interval leaves out no change." if occasion.has_base else "",
+        _bootstrap(document),
     ]
     return tuple(sentence for sentence in made if sentence)
 
 
-def limits(document: JsonObject) -> tuple[str, ...]:
-    """Returns what this report cannot show, in plain words."""
-    gating = text_at(document, "judges", "gating")
-    prompts = number_at(document, "provenance", "n_prompts")
-    said = [
-        "The model was trained once. All numbers are conditional on this training run: another seed would give "
-        "somewhat other values, and the intervals do not cover that.",
-        "Judges are programs. "
-        + ("The judge profanity reacts mostly to swear words and " if gating == "profanity" else f"The judge {gating} ")
-        + "misses insults and stereotypes that are politely phrased.",
-    ]
-    if prompts is not None:
-        said.append(
-            f"{formats.whole(prompts)} prompts were measured. Rare kinds of harm, seen in one prompt of a hundred, "
-            "cannot be counted reliably with so few."
-        )
-    said.append(
-        "Many measures are shown. The criteria alone decide; among the others some will leave out no change by chance, "
-        "about one in twenty where nothing happened."
-    )
-    corpora = objects_at(document, "repair", "spec", "evaluation", "corpora")
-    if corpora:
-        said.append(
-            "Perplexity says whether ordinary text still reads as likely. It does not test skills such as "
-            "arithmetic or following instructions."
-        )
-    said.append(_overlap(document))
-    return tuple(sentence for sentence in said if sentence)
-
-
-def judge_notes(document: JsonObject) -> tuple[str, ...]:
-    """Says which judge made the training pairs, and how the second judge relates to the first."""
-    made_pairs = value_at(document, "judges", "gating_judge_made_the_pairs") is True
-    correlations = object_at(document, "judges", "correlations")
-    if not correlations:
-        first = "The gating judge also made the training pairs, and no" if made_pairs else "No"
-        return (f"{first} second judge was run: whether another judge sees the effect is not known.",)
-    notes = ["The gating judge also made the training pairs; the second judge did not."] if made_pairs else []
-    for judge in correlations:
-        found = number_at(correlations, judge)
-        measured = f" ({formats.decimal(found, 2)} on the outputs before the repair)" if found is not None else ""
-        notes.append(
-            f"The scores of {judge} correlate with those of {text_at(document, 'judges', 'gating')}{measured}, so the "
-            "two are not independent: agreement supports the result, but does not prove it."
-        )
-    return (*notes, "The second judge is shown for comparison and has no part in the verdict.")
-
-
 def confidence(document: JsonObject) -> str:
     """Returns the confidence of the intervals, in percent."""
-    return formats.percent(number_at(document, "provenance", "confidence") or 0.95)
+    share = number_at(document, "provenance", "confidence") or 0.95
+    return formats.percent(share, 0 if round(share * 100, 6) % 1 == 0 else 1)
 
 
-def provenance_facts(document: JsonObject) -> tuple[Fact, ...]:
-    """Returns digests (short, the whole one on demand), seeds and versions."""
-    facts = [Fact("Protocol", text_at(document, "provenance", "protocol"))]
-    seed = value_at(document, "provenance", "seed")
-    facts += [Fact("Seed", str(seed))] if seed is not None else []
-    weights = object_at(document, "provenance", "weights")
-    facts += [
-        _digest_fact("Repaired weights" if role == "repaired" else f"Weights of the {role} arm", text_at(weights, role))
-        for role in weights
-    ]
-    facts.append(_digest_fact("Pool", text_at(document, "provenance", "pool")))
-    facts += [
-        _digest_fact(f"Evaluation, {role}", text_at(found, "digest"))
-        for role, found in object_at(document, "provenance", "evaluations").items()
-    ]
-    references = object_at(document, "provenance", "references")
-    facts += [_digest_fact(name, text_at(references, name)) for name in references]
-    facts += _environment(object_at(document, "provenance", "environment"))
+def provenance_facts(document: JsonObject, occasion: Occasion) -> tuple[Fact, ...]:
+    """Returns digests, seeds and versions."""
+    provenance = object_at(document, "provenance")
+    seed = value_at(provenance, "seed")
+    facts = [Fact("Protocol", text_at(provenance, "protocol")), Fact("Seed", "" if seed is None else str(seed))]
+    weights = object_at(provenance, "weights")
+    facts += [Fact(_weights_of(role, occasion), text_at(weights, role), is_code=True) for role in weights]
+    facts.append(Fact("Pool", text_at(provenance, "pool"), is_code=True))
+    evaluations = object_at(provenance, "evaluations")
+    for role, found in evaluations.items():
+        facts.append(Fact(f"Evaluation, {role}", text_at(found, "digest"), is_code=True))
+    facts += _measured_by(object_at(next(iter(evaluations.values()), None), "about"))
+    references = object_at(provenance, "references")
+    facts += [Fact(name, text_at(references, name), is_code=True) for name in references]
+    facts += _environment(object_at(provenance, "environment"))
     return tuple(fact for fact in facts if fact.value)
+
+
+def _weights_of(role: str, occasion: Occasion) -> str:
+    return f"Weights of the {occasion.repaired}" if role == "repaired" else f"Weights of the {role} arm"
+
+
+def _measured_by(about: JsonObject) -> list[Fact]:
+    """Returns with what the evaluations were made; equal on all sides, or they could not have been compared."""
+    engine = object_at(about, "engine")
+    written = ", ".join(part for part in (text_at(engine, "kind"), text_at(engine, "weights")) if part)
+    window, stride = number_at(about, "window_tokens"), number_at(about, "stride_tokens")
+    facts = [
+        Fact("Engine", written.lower() or text_at(about, "engine").lower()),
+        Fact("Prompts", text_at(about, "prompts_digest"), is_code=True),
+        Fact("Sampling", text_at(about, "sampling_digest"), is_code=True),
+        Fact("Perplexity window", _window(window, stride)),
+    ]
+    for kind, title in (("corpora", "Corpus"), ("cloze_sets", "Cloze set"), ("bias_pairs", "Bias pairs")):
+        for name, found in object_at(about, kind).items():
+            digest = text_at(found, "digest") or text_at({"digest": found}, "digest")
+            facts.append(Fact(f"{title} {name}", digest, is_code=True))
+    for name, digest in object_at(about, "prompt_sets").items():
+        facts.append(Fact(f"Prompt set {name}", str(digest), is_code=True))
+    return facts
+
+
+def _window(window: float | None, stride: float | None) -> str:
+    if window is None:
+        return ""
+    return f"{formats.whole(window)} tokens" + (f", stride {formats.whole(stride)}" if stride else "")
+
+
+def _bootstrap(document: JsonObject) -> str:
+    replicates, seed = (number_at(document, "provenance", name) for name in ("replicates", "bootstrap_seed"))
+    if replicates is None or seed is None:
+        return ""
+    return (
+        f"Intervals of means and ratios are BCa bootstraps of {formats.whole(replicates)} resamples, seed {seed:.0f}; "
+        "those of shares are exact, of their changes by Newcombe's method."
+    )
 
 
 def _samples(document: JsonObject) -> str:
@@ -224,7 +188,7 @@ def _method(method: JsonObject) -> str:
         where = _layers(trainable)
     epochs = number_at(method, "epochs")
     explained = f" ({_METHODS[kind]})" if kind in _METHODS else ""
-    return f"{name}{explained} on {where}" + (f", {epochs:.0f} epochs" if epochs else "")
+    return f"{name}{explained} on {where}" + (f", {formats.count_of(epochs, 'epoch')}" if epochs else "")
 
 
 def _layers(trainable: JsonObject) -> str:
@@ -236,19 +200,18 @@ def _layers(trainable: JsonObject) -> str:
     return f"the last {top:.0f} layers" if top else "all parameters"
 
 
-def _protocol(document: JsonObject) -> JsonObject:
-    return object_at(document, "repair", "spec", "evaluation", "protocol", "kind")
-
-
-def _sampling(protocol: JsonObject) -> str:
+def _sampling(protocol: JsonObject, occasion: Occasion) -> str:
     match text_at(protocol, "type"):
         case "StrictProtocol":
             draws, tokens = number_at(protocol, "draws") or 0, number_at(protocol, "max_new_tokens") or 0
             top_p, temperature = number_at(protocol, "top_p") or 0, number_at(protocol, "temperature") or 0
+            coupled = (
+                " Both models used the same random numbers, so every change compares like with like, prompt by prompt."
+            )
             return (
-                f"Every prompt was continued {draws:.0f} times by up to {tokens:.0f} tokens, drawn at random as in "
-                f"normal use (nucleus sampling, p {top_p:g}, temperature {temperature:g}). Both models used the same "
-                "random numbers, so every change compares like with like, prompt by prompt."
+                f"Every prompt was continued {formats.count_of(draws, 'time')} by up to {tokens:.0f} tokens, drawn at "
+                f"random as in normal use (nucleus sampling, p {top_p:g}, temperature {temperature:g})."
+                + (coupled if occasion.has_base else "")
             )
         case "PaperProtocol":
             return (
@@ -257,20 +220,6 @@ def _sampling(protocol: JsonObject) -> str:
             )
         case _:
             return ""
-
-
-def _overlap(document: JsonObject) -> str:
-    shared = number_at(document, "pool", "overlap", "shared")
-    if shared is None:
-        return "Whether prompts of the pool occur among the evaluation prompts was not checked."
-    if shared:
-        return f"{formats.whole(shared)} evaluation prompts also occur in the pool, which flatters the result."
-    return "No evaluation prompt occurs in the pool (compared after normalising case and spaces)."
-
-
-def _digest_fact(name: str, digest: str) -> Fact:
-    is_long = bool(re.fullmatch(r"(sha256:)?[0-9a-f]{20,}", digest))
-    return Fact(name, formats.digest(digest) if is_long else digest, digest if is_long else "")
 
 
 def _environment(environment: JsonObject) -> list[Fact]:

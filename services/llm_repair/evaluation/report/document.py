@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import correlation
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from llm_repair.core.execution import Json
+from llm_repair.evaluation.report.efficiency import efficiency
 from llm_repair.evaluation.report.json_access import (
     NOTHING,
     JsonObject,
@@ -17,11 +17,13 @@ from llm_repair.evaluation.report.json_access import (
     value_at,
     without_non_finite,
 )
-from llm_repair.evaluation.report.records import prompt_scores
+from llm_repair.evaluation.report.judges import judges_json
+from llm_repair.evaluation.report.readings import read_metrics
+from llm_repair.evaluation.report.sentinels import checks, contamination, warnings
 from llm_repair.evaluation.report.sources import Sources
 from llm_repair.evaluation.report.stages import Stage, costs_by_stage, total_s
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 2
 
 Document: TypeAlias = Mapping[str, Json]
 """The content of `report.json`, as described by `report.schema.json`."""
@@ -30,21 +32,28 @@ Document: TypeAlias = Mapping[str, Json]
 def report_document(sources: Sources) -> Document:
     """Returns the content of `report.json`. No text of a prompt or an output is in it, only ids and numbers."""
     dossier = sources.dossier
-    comparison = sources.comparisons.get("repaired", {})
+    comparison = sources.comparisons.get("repaired", NOTHING)
     document: dict[str, Json] = {
         "schema_version": SCHEMA_VERSION,
+        "goal": text_at(dossier, "goal") or text_at(dossier, "repair", "spec", "goal") or "REPAIR",
         "repair": object_at(dossier, "repair"),
-        "verdict": text_at(dossier, "gate", "verdict"),
+        "verdict": text_at(dossier, "gate", "verdict") or None,
         "metrics": list_at(comparison, "metrics"),
+        "composites": _composites(comparison, dossier),
         "usage": _usage(dossier),
         "steps": list_at(dossier, "steps"),
         "provenance": _provenance(sources),
         "records": sources.records.get("repaired") or {"prompts": [], "documents": []},
         "gate": object_at(dossier, "gate"),
-        "judges": _judges(sources),
-        "pool": {**object_at(dossier, "pool"), "overlap": value_at(dossier, "overlap")},
+        "judges": judges_json(sources),
+        "checks": [check.as_json() for check in checks(sources)],
+        "contamination": contamination(sources),
+        "sequential": _sequential(sources),
+        "warnings": warnings(sources),
+        "pool": object_at(dossier, "pool"),
         "selection": _selection(sources),
         "control": _control(sources),
+        "full": _full(sources),
         "training": {"summary": _arm(dossier, "repaired").get("repair_summary"), "curve": sources.curve},
         "timing": object_at(dossier, "timing"),
     }
@@ -55,6 +64,15 @@ def report_document(sources: Sources) -> Document:
 
 def _arm(dossier: JsonObject, role: str) -> JsonObject:
     return next((arm for arm in objects_at(dossier, "arms") if text_at(arm, "role") == role), NOTHING)
+
+
+def _composites(comparison: JsonObject, dossier: JsonObject) -> Json:
+    """RES and its times; null where nothing was repaired."""
+    arm = _arm(dossier, "repaired")
+    if not arm.get("repair_summary"):
+        return None
+    metrics, steps = read_metrics(objects_at(comparison, "metrics")), objects_at(dossier, "steps")
+    return efficiency(metrics, steps, is_full=text_at(arm, "strategy") == "full")
 
 
 def _usage(dossier: JsonObject) -> Json:
@@ -68,26 +86,39 @@ def _usage(dossier: JsonObject) -> Json:
     }
 
 
+_OF_COMPARISON = (
+    "confidence",
+    "replicates",
+    "draws",
+    "n_prompts",
+    "missing",
+    "tests",
+    "minimum_detectable_effect",
+)
+
+
 def _provenance(sources: Sources) -> Json:
     dossier = sources.dossier
-    comparison = sources.comparisons.get("repaired", {})
+    comparison = sources.comparisons.get("repaired", NOTHING)
     return {
         "protocol": text_at(comparison, "protocol"),
-        "confidence": value_at(comparison, "confidence"),
-        "draws": value_at(comparison, "draws"),
-        "n_prompts": value_at(comparison, "n_prompts"),
-        "missing": value_at(comparison, "missing"),
-        "tests": value_at(comparison, "tests"),
-        "minimum_detectable_effect": value_at(comparison, "minimum_detectable_effect"),
+        **{name: value_at(comparison, name) for name in _OF_COMPARISON},
+        "bootstrap_seed": value_at(comparison, "seed"),
+        "seed": value_at(dossier, "repair", "seed"),
         "evaluations": {
             role: {"digest": text_at(dossier, "evaluations", role), "about": about}
             for role, about in sources.evaluations.items()
         },
-        "weights": {text_at(arm, "role"): text_at(arm, "weights_digest") for arm in objects_at(dossier, "arms")},
+        "weights": {
+            text_at(arm, "role"): digest
+            for arm in objects_at(dossier, "arms")
+            if (digest := text_at(arm, "weights_digest"))
+        },
         "pool": text_at(dossier, "pool", "digest"),
-        "selections": {text_at(arm, "role"): text_at(arm, "selection") for arm in objects_at(dossier, "arms")},
+        "selections": {
+            text_at(arm, "role"): digest for arm in objects_at(dossier, "arms") if (digest := text_at(arm, "selection"))
+        },
         "references": object_at(dossier, "repair", "resolved"),
-        "seed": value_at(dossier, "repair", "seed"),
         "environment": _environment(dossier),
     }
 
@@ -110,36 +141,12 @@ def _agreed(recorded: Sequence[JsonObject]) -> dict[str, Json]:
     return agreed
 
 
-def _judges(sources: Sources) -> Json:
-    gating, pool = text_at(sources.dossier, "gating_judge"), value_at(sources.dossier, "pool_judge")
-    return {
-        "gating": gating,
-        "pool": pool,
-        "gating_judge_made_the_pairs": bool(gating) and gating == pool,
-        "correlations": _correlations(sources, gating),
-        "all": list_at(sources.evaluations.get("base", {}), "judges"),
-    }
-
-
-def _correlations(sources: Sources, gating: str) -> Json:
-    """Pearson's r between the gating judge and every other on the outputs of the base model; null where undefined."""
-    records = sources.records.get("repaired")
-    names = [text_at(judge, "name") for judge in objects_at(sources.evaluations.get("base", NOTHING), "judges")]
-    ours = [score for item in prompt_scores(records, gating) for score in item.base]
-    found: dict[str, Json] = {}
-    for name in names:
-        if name != gating:
-            theirs = [score for item in prompt_scores(records, name) for score in item.base]
-            found[name] = _pearson(
-                [(a, b) for a, b in zip(ours, theirs, strict=False) if a is not None and b is not None]
-            )
-    return found
-
-
-def _pearson(pairs: Sequence[tuple[float, float]]) -> float | None:
-    if len(pairs) < 2 or any(len({pair[side] for pair in pairs}) < 2 for side in (0, 1)):
-        return None
-    return correlation([first for first, _ in pairs], [second for _, second in pairs])
+def _sequential(sources: Sources) -> Json:
+    """How a measurement that could stop early ended; null where all prompts were measured."""
+    about = sources.evaluations.get("repaired", NOTHING)
+    found = object_at(about, "sequential")
+    whole = sources.evaluations.get("base", about)
+    return {**found, "prompts": value_at(whole, "prompts")} if found else None
 
 
 def _selection(sources: Sources) -> Json:
@@ -163,4 +170,16 @@ def _control(sources: Sources) -> Json:
         "metrics": list_at(sources.comparisons.get("control", {}), "metrics"),
         "difference": list_at(sources.comparisons.get("difference", {}), "metrics"),
         "records": sources.records.get("control"),
+    }
+
+
+def _full(sources: Sources) -> Json:
+    """The arm on the whole pool; null when it was not asked for."""
+    arm = _arm(sources.dossier, "full")
+    if not arm:
+        return None
+    return {
+        "strategy": text_at(arm, "strategy"),
+        "metrics": list_at(sources.comparisons.get("full", {}), "metrics"),
+        "records": sources.records.get("full"),
     }

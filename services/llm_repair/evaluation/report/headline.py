@@ -1,4 +1,4 @@
-"""The first screen: the verdict, its reason in one sentence, three numbers and the bill in one line."""
+"""The first screen: the verdict, its reason in one sentence, and the three numbers that matter most."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llm_repair.evaluation.report import formats, wording
+from llm_repair.evaluation.report.figures import token_perplexities
 from llm_repair.evaluation.report.json_access import JsonObject, objects_at, text_at
+from llm_repair.evaluation.report.metric_names import Family, parse
+from llm_repair.evaluation.report.occasion import Occasion
 from llm_repair.evaluation.report.readings import MetricReading, Reading, find
-from llm_repair.evaluation.report.stages import Stage, StageCost, total_s
 
 _INVISIBLE_RISE = 0.0005
 """Of perplexity, as a share: less is 0.0 % as written."""
@@ -26,17 +28,20 @@ class Number:
 
 @dataclass(frozen=True)
 class HeadlineRow:
-    """One metric before and after."""
+    """One metric on its card."""
 
     label: str
     """Empty where the card has one row only."""
-    base: Number
+    base: Number | None
+    """None where one model is measured alone."""
     repaired: Number
-    change: Number
+    change: Number | None
+    """None where one model is measured alone."""
     interval: str
+    """Of the change; of the value where there is none."""
     relative: str
     missing: str
-    """Why there is no change; empty when there is one."""
+    """Why there is no number; empty when there is one."""
     is_better: bool | None
     """None when the interval holds no change, or there is none."""
 
@@ -50,12 +55,15 @@ class Headline:
     rows: tuple[HeadlineRow, ...]
 
 
-def verdict_sentence(gate: JsonObject, verdict: str, metrics: Sequence[MetricReading]) -> str:
+def verdict_sentence(gate: JsonObject, verdict: str, metrics: Sequence[MetricReading], occasion: Occasion) -> str:
     """Returns the reason of the verdict in plain words."""
     criteria = objects_at(gate, "criteria")
+    outcome = ", and ".join(
+        clause for clause in (_toxicity_outcome(metrics, occasion), _perplexity_outcome(metrics, occasion)) if clause
+    )
     if not criteria:
-        return "The gate had no criteria to check."
-    outcome = _outcome(metrics)
+        asked = "There were no criteria to check" if verdict else "No criteria were given, so there is no verdict"
+        return f"{asked}: {outcome}." if outcome else f"{asked}."
     failed = [item for item in criteria if text_at(item, "verdict") == "FAIL"]
     undecided = [item for item in criteria if text_at(item, "verdict") == "INCONCLUSIVE"]
     if verdict == "PASS":
@@ -74,73 +82,92 @@ def _criteria(count: int) -> str:
     return "1 criterion is" if count == 1 else f"{count} criteria are"
 
 
-def _outcome(metrics: Sequence[MetricReading]) -> str:
-    """Returns what became of toxicity and perplexity, in half a sentence."""
-    return ", and ".join(clause for clause in (_toxicity_outcome(metrics), _perplexity_outcome(metrics)) if clause)
-
-
-def _toxicity_outcome(metrics: Sequence[MetricReading]) -> str:
+def _toxicity_outcome(metrics: Sequence[MetricReading], occasion: Occasion) -> str:
     metric = find(metrics, "toxicity.mean")
-    if metric is None or metric.change.value is None:
+    if metric is None:
         return ""
+    if not occasion.has_base:
+        return (
+            f"mean toxicity is {wording.written(metric, metric.repaired)}" if metric.repaired.value is not None else ""
+        )
+    if metric.change.value is None:
+        return ""
+    relative = metric.relative_change
+    by = formats.percent(abs(relative)) if relative is not None else ""
+    fell = metric.change.value < 0
+    if not occasion.is_repair:
+        if not metric.is_separated:
+            return "mean toxicity does not clearly differ from that of the baseline"
+        return f"mean toxicity is {by}{' ' if by else ''}{'lower' if fell else 'higher'} than that of the baseline"
     if not metric.is_separated:
         return "mean toxicity did not clearly change"
-    verb = "fell" if metric.change.value < 0 else "rose"
-    relative = metric.relative_change
-    return f"mean toxicity {verb}" + (f" by {formats.percent(abs(relative))}" if relative is not None else "")
+    return f"mean toxicity {'fell' if fell else 'rose'}{' by ' if by else ''}{by}"
 
 
-def _perplexity_outcome(metrics: Sequence[MetricReading]) -> str:
-    rises = [metric.change.value - 1 for metric in token_perplexities(metrics) if metric.change.value is not None]
-    if not rises:
+def _perplexity_outcome(metrics: Sequence[MetricReading], occasion: Occasion) -> str:
+    if not occasion.has_base:
         return ""
-    if max(rises) < _INVISIBLE_RISE:
-        return "perplexity did not rise"
-    return f"perplexity rose by {'at most ' if len(rises) > 1 else ''}{formats.percent(max(rises), 1)}"
+    ratios = [metric.change.value - 1 for metric in token_perplexities(metrics) if metric.change.value is not None]
+    if not ratios:
+        return ""
+    if max(abs(ratio) for ratio in ratios) < _INVISIBLE_RISE:
+        return "perplexity did not change" if occasion.is_repair else "perplexity is the same"
+    return _moved(min(ratios), max(ratios), occasion)
 
 
-def headlines(metrics: Sequence[MetricReading]) -> tuple[Headline, ...]:
-    """Returns the cards: mean toxicity, share of prompts with a toxic output, perplexity by corpus."""
-    cards = [_card(metrics, metric) for metric in ("toxicity.mean", "toxicity.probability")]
-    rows = tuple(_row(item, wording.corpus_title(item.id.split(".")[1])) for item in token_perplexities(metrics))
-    explanation = "How surprised the model is by ordinary text. A rise is the price of the repair."
+def _moved(low: float, high: float, occasion: Occasion) -> str:
+    """Says in which direction perplexity went and by how much, over all corpora."""
+    if low < 0 < high:
+        ends = [formats.signed_percent(end, 1) for end in (low, high)]
+        return f"perplexity {'changed' if occasion.is_repair else 'differs'} by {' to '.join(ends)}"
+    # Written without signs: the verb has the direction.
+    ends = sorted((abs(low), abs(high)))
+    span = " to ".join(dict.fromkeys(formats.percent(end, 1) for end in ends))
+    if occasion.is_repair:
+        return f"perplexity {'rose' if high > 0 else 'fell'} by {span}"
+    return f"perplexity is {span} {'higher' if high > 0 else 'lower'}"
+
+
+def headlines(metrics: Sequence[MetricReading], gate: JsonObject, occasion: Occasion) -> tuple[Headline, ...]:
+    """Returns the cards: mean toxicity, what else matters most, perplexity by corpus."""
+    cards = [_card(metrics, metric, occasion) for metric in ("toxicity.mean", _what_else_matters(metrics, gate))]
+    rows = tuple(
+        _row(item, wording.subject_title(parse(item.id).subject), occasion) for item in token_perplexities(metrics)
+    )
+    explanation = "How surprised the model is by ordinary text."
+    explanation += " A rise is the price of the repair." if occasion.is_repair else ""
     cards.append(Headline("Perplexity", explanation, rows))
     return tuple(cards)
 
 
-def token_perplexities(metrics: Sequence[MetricReading]) -> tuple[MetricReading, ...]:
-    """Returns the perplexity per token of every corpus."""
-    return tuple(item for item in metrics if item.id.startswith("perplexity.") and item.id.endswith(".token"))
+def _what_else_matters(metrics: Sequence[MetricReading], gate: JsonObject) -> str:
+    """Returns the criterion that stands most in the way, other than on the two cards beside it; else toxic prompts."""
+    for verdict in ("FAIL", "INCONCLUSIVE"):
+        for item in objects_at(gate, "criteria"):
+            metric = text_at(item, "metric")
+            if text_at(item, "verdict") == verdict and not _has_a_card(metric) and find(metrics, metric):
+                return metric
+    return "toxicity.probability"
 
 
-def bill_sentence(costs: Sequence[StageCost]) -> str:
-    """Returns the bill in one line."""
-    spent = {cost.stage: cost for cost in costs}
-    parts = [
-        f"{stage.value} {formats.duration(spent[stage].wall_s)}"
-        for stage in (Stage.POOL, Stage.SELECTION, Stage.REPAIR, Stage.EVALUATION, Stage.CONTROL)
-        if stage in spent and (spent[stage].wall_s or not spent[stage].reused_wall_s)
-    ]
-    line = f"{formats.duration(total_s(costs))} in all: {', '.join(parts) or 'nothing had to run'}."
-    reused = sum(cost.reused_wall_s for cost in costs if cost.stage is not Stage.SET_UP)
-    line += f" Reuse of earlier results saved {formats.duration(reused)}." if reused else ""
-    set_up = spent.get(Stage.SET_UP)
-    if set_up and set_up.wall_s:
-        line += f" Set-up (downloads and imports, once per machine) took {formats.duration(set_up.wall_s)} more."
-    return line
+def _has_a_card(metric: str) -> bool:
+    return metric == "toxicity.mean" or parse(metric).family is Family.PERPLEXITY
 
 
 def _titles(criteria: Sequence[JsonObject]) -> str:
-    return ", ".join(wording.in_sentence(text_at(item, "metric")) for item in criteria)
+    titles = dict.fromkeys(wording.in_sentence(text_at(item, "metric")) for item in criteria)
+    return ", ".join(titles)
 
 
-def _card(metrics: Sequence[MetricReading], metric: str) -> Headline:
+def _card(metrics: Sequence[MetricReading], metric: str, occasion: Occasion) -> Headline:
     known = wording.wording(metric)
     found = find(metrics, metric)
-    return Headline(known.title, known.explanation, (_row(found, ""),) if found else ())
+    return Headline(known.title, known.explanation, (_row(found, "", occasion),) if found else ())
 
 
-def _row(metric: MetricReading, label: str) -> HeadlineRow:
+def _row(metric: MetricReading, label: str, occasion: Occasion) -> HeadlineRow:
+    if not occasion.has_base:
+        return _value_row(metric, label)
     relative = metric.relative_change
     shows_relative = relative is not None and metric.no_change == 0.0
     return HeadlineRow(
@@ -149,17 +176,32 @@ def _row(metric: MetricReading, label: str) -> HeadlineRow:
         repaired=_number(metric, metric.repaired, "repaired"),
         change=Number(wording.written_change(metric), metric.change.value, f"{metric.id}/change"),
         interval=wording.written_interval(metric, metric.change, change=True),
-        relative=formats.signed_percent(relative, 0) if relative is not None and shows_relative else "",
+        relative=_relative(relative) if relative is not None and shows_relative else _zero_base(metric),
         missing=wording.reason(metric.change.reason) if metric.change.value is None else "",
-        is_better=is_better(metric),
+        is_better=metric.is_better,
     )
 
 
-def is_better(metric: MetricReading) -> bool | None:
-    """Returns whether the change is for the better; None where its interval holds no change."""
-    if not metric.is_separated or metric.change.value is None:
-        return None
-    return (metric.change.value < metric.no_change) == metric.lower_is_better
+def _value_row(metric: MetricReading, label: str) -> HeadlineRow:
+    return HeadlineRow(
+        label=label,
+        base=None,
+        repaired=_number(metric, metric.repaired, "repaired"),
+        change=None,
+        interval=wording.written_interval(metric, metric.repaired),
+        relative="",
+        missing=wording.reason(metric.repaired.reason) if metric.repaired.value is None else "",
+        is_better=None,
+    )
+
+
+def _relative(relative: float) -> str:
+    return formats.signed_percent(relative, 0)
+
+
+def _zero_base(metric: MetricReading) -> str:
+    """Says why there is no relative change where the base value is zero; of a ratio nothing, which is one itself."""
+    return "no relative change: it was zero before" if metric.no_change == 0.0 and metric.base.value == 0 else ""
 
 
 def _number(metric: MetricReading, reading: Reading, side: str) -> Number:

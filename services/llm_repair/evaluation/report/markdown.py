@@ -2,83 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from llm_repair.evaluation.report import account, headline, tables
+from llm_repair.evaluation.report import account, bill, caveats, formats, headline, judge_tables, limits, tables
 from llm_repair.evaluation.report.document import Document
-from llm_repair.evaluation.report.examples import Texts, improvements, regressions
+from llm_repair.evaluation.report.examples import RegressionRow, regression_rows
 from llm_repair.evaluation.report.json_access import object_at, objects_at, text_at
-from llm_repair.evaluation.report.page import control_view
-from llm_repair.evaluation.report.readings import read_metrics
-from llm_repair.evaluation.report.records import prompt_scores
+from llm_repair.evaluation.report.metric_names import Family
+from llm_repair.evaluation.report.occasion import Occasion, occasion_of
+from llm_repair.evaluation.report.page import control_view, title
+from llm_repair.evaluation.report.readings import MetricReading, read_metrics
+from llm_repair.evaluation.report.records import changes, prompt_scores
 from llm_repair.evaluation.report.stages import costs_by_stage
 
-_COLUMNS = ("Metric", "Judge", "Before", "After", "Change", "Interval", "Finding")
+_REGRESSIONS = 5
+"""Ids of prompts that got worse; the page has more."""
 
 
 def render_markdown(document: Document) -> str:
-    """Returns the report in GitHub's Markdown."""
+    """Returns the report in GitHub's Markdown: verdict, criteria, the main numbers, and what stands against them."""
+    occasion = occasion_of(document)
     metrics = read_metrics(objects_at(document, "metrics"))
-    name = text_at(document, "repair", "name").rpartition("/")[2]
     verdict = text_at(document, "verdict")
     blocks = [
-        f"# Repair {_cell(name)}: {verdict}",
-        _cell(headline.verdict_sentence(object_at(document, "gate"), verdict, metrics)),
-        _cell(headline.bill_sentence(costs_by_stage(objects_at(document, "steps")))),
-        "\n".join(f"- {fact.name}: {_cell(fact.value)}" for fact in account.summary_facts(document)),
-        "## Criteria",
-        _criteria(document),
-        "## Toxicity",
-        " ".join(_cell(note) for note in account.judge_notes(document)),
-        _metrics(tables.metric_rows(metrics, tables.is_toxicity)),
-        *_examples(document),
-        "## Language ability",
-        _metrics(tables.metric_rows(metrics, tables.is_perplexity)),
-        *_guards(tables.metric_rows(metrics, tables.is_guard)),
-        *_control(document),
-        "## Limits",
-        "\n".join(f"- {_cell(sentence)}" for sentence in account.limits(document)),
-        "## Reused steps",
-        _reused(document),
+        f"# {_cell(title(document, occasion))}: {verdict or 'measured'}",
+        _cell(headline.verdict_sentence(object_at(document, "gate"), verdict, metrics, occasion)),
+        _cell(bill.bill_sentence(costs_by_stage(objects_at(document, "steps")))),
+        "\n".join(f"- {fact.name}: {_cell(fact.value)}" for fact in account.summary_facts(document, occasion)),
+        *_section("Criteria", _criteria(document, metrics)),
+        *_metric_section("Toxicity", metrics, occasion, tables.over_all(Family.TOXICITY)),
+        " ".join(_cell(note) for note in judge_tables.judge_notes(document, occasion)),
+        *_regressions(document),
+        *_metric_section("Language ability", metrics, occasion, _is_ability),
+        *_metric_section("Guards", metrics, occasion, tables.over_all(Family.DEGENERACY, Family.PROMPT_SET)),
+        *_metric_section("Bias", metrics, occasion, tables.over_all(Family.BIAS)),
+        *_control(document, metrics, occasion),
+        *_section("Checks", _checks(document)),
+        *_section("Limits", "\n".join(f"- {_cell(sentence)}" for sentence in limits.limits(document, occasion))),
+        *_section("Reused steps", _reused(document)),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
-def _criteria(document: Document) -> str:
-    rows = tables.criterion_rows(object_at(document, "gate"), read_metrics(objects_at(document, "metrics")))
+def _section(heading: str, content: str) -> tuple[str, ...]:
+    return (f"## {heading}", content) if content else ()
+
+
+def _criteria(document: Document, metrics: Sequence[MetricReading]) -> str:
+    rows = tables.criterion_rows(object_at(document, "gate"), metrics)
+    if not rows:
+        return ""
     return _table(
         ("Criterion", "Requirement", "Measured", "Verdict"),
         ((row.title, row.requirement, row.measured or row.reason, row.verdict) for row in rows),
     )
 
 
-def _metrics(rows: Sequence[tables.MetricRow]) -> str:
+def _is_ability(metric: MetricReading) -> bool:
+    is_perplexity = tables.over_all(Family.PERPLEXITY, measures=("token",))
+    return is_perplexity(metric) or tables.over_all(Family.CLOZE)(metric)
+
+
+def _metric_section(
+    heading: str, metrics: Sequence[MetricReading], occasion: Occasion, belongs: Callable[[MetricReading], bool]
+) -> tuple[str, ...]:
+    rows = tables.metric_rows(metrics, belongs, occasion)
     if not rows:
-        return "Not measured."
-    return _table(
-        _COLUMNS,
-        ((r.title, r.judge, r.base, r.repaired, r.change, r.interval, r.finding or f"none: {r.missing}") for r in rows),
+        return ()
+    if not occasion.has_base:
+        cells = ((r.title, r.judge, r.repaired, r.repaired_interval, r.missing) for r in rows)
+        return _section(heading, _table(("Metric", "Judge", "Value", "Interval", "Note"), cells))
+    columns = (
+        "Metric",
+        "Judge",
+        occasion.before.capitalize(),
+        occasion.after.capitalize(),
+        "Change",
+        "Interval",
+        "Finding",
     )
+    cells = (
+        (r.title, r.judge, r.base, r.repaired, r.change, r.interval, r.finding or f"none: {r.missing}") for r in rows
+    )
+    return _section(heading, _table(columns, cells))
 
 
-def _guards(rows: Sequence[tables.MetricRow]) -> tuple[str, ...]:
-    return ("## Guards against a broken model", _metrics(rows)) if rows else ()
-
-
-def _examples(document: Document) -> tuple[str, ...]:
+def _regressions(document: Document) -> tuple[str, ...]:
     scores = prompt_scores(document.get("records"), text_at(document, "judges", "gating"))
-    kinds = {"Largest falls": improvements(scores, Texts()), "Largest rises": regressions(scores, Texts())}
-    lines = [
-        f"- {kind}: "
-        + ", ".join(f"`{_cell(example.prompt_id).replace('`', '')}` {example.change}" for example in found)
-        for kind, found in kinds.items()
-        if found
-    ]
-    return ("\n".join(["By prompt (texts are in the HTML page, masked):", "", *lines]),) if lines else ()
+    rows = regression_rows(changes(scores))[:_REGRESSIONS]
+    if not rows:
+        return ()
+    return (f"Largest rises (texts are in the page, masked): {', '.join(_regression(row) for row in rows)}.",)
 
 
-def _control(document: Document) -> tuple[str, ...]:
-    control = control_view(document, read_metrics(objects_at(document, "metrics")))
+def _regression(row: RegressionRow) -> str:
+    return f"`{_cell(row.prompt_id)}` {row.change}"
+
+
+def _control(document: Document, metrics: Sequence[MetricReading], occasion: Occasion) -> tuple[str, ...]:
+    if not occasion.is_repair:
+        return ()
+    control = control_view(document, metrics)
     if control is None:
         return ("## Control arm", "No control arm was run, so nothing is known about the worth of the selection.")
     columns = ("Metric", "Base", control.control_strategy, control.strategy, "Difference", "Interval", "Finding")
@@ -86,9 +110,19 @@ def _control(document: Document) -> tuple[str, ...]:
     return (f"## {control.strategy} against {control.control_strategy}", control.sentence, _table(columns, rows))
 
 
+def _checks(document: Document) -> str:
+    """Names the checks that do not hold, and what the repair has seen of the prompts."""
+    checks = caveats.check_rows(document)
+    lines = [f"{row.title}: {row.state}. {row.said}" for row in checks if row.state != "HOLDS"]
+    held = [row.title.lower() for row in checks if row.state == "HOLDS"]
+    lines = [*([f"Hold: {', '.join(held)}."] if held else []), *lines]
+    lines += [*caveats.contamination_sentences(document), *caveats.sequential_sentences(document)[:1]]
+    return "\n".join(f"- {_cell(line)}" for line in lines)
+
+
 def _reused(document: Document) -> str:
-    reused = [row.name for row in tables.step_rows(objects_at(document, "steps")) if row.is_reused]
-    return ", ".join(f"`{name}`" for name in reused) or "None: every step ran for this repair."
+    reused = [row.name for row in bill.step_rows(objects_at(document, "steps")) if row.is_reused]
+    return ", ".join(f"`{_cell(name)}`" for name in reused) or "None: every step ran for this request."
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -96,8 +130,12 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 
 
+_MARKUP = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "|": "\\|", "\n": " ", "`": "&#96;", "@": "&#64;", "](": "]\\("}
+"""What Markdown or HTML would take for markup, a link, or a person to be told."""
+
+
 def _cell(text: str) -> str:
-    """Escapes what Markdown or HTML would take for markup."""
-    for character, written in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("\n", " ")):
-        text = text.replace(character, written)
+    text = formats.printable(formats.cut(text, 2000))
+    for markup, written in _MARKUP.items():
+        text = text.replace(markup, written)
     return text

@@ -8,15 +8,32 @@ from pathlib import Path
 
 import jinja2
 
-from llm_repair.evaluation.report import account, examples, figures, headline, reproduction, tables, wording
+from llm_repair.evaluation.report import (
+    account,
+    bill,
+    caveats,
+    examples,
+    figures,
+    formats,
+    headline,
+    judge_tables,
+    limits,
+    reproduction,
+    tables,
+    wording,
+)
 from llm_repair.evaluation.report.document import Document
 from llm_repair.evaluation.report.examples import Texts
 from llm_repair.evaluation.report.json_access import object_at, objects_at, text_at
+from llm_repair.evaluation.report.metric_names import Family, parse
+from llm_repair.evaluation.report.occasion import Occasion, occasion_of
 from llm_repair.evaluation.report.readings import MetricReading, find, read_metrics
-from llm_repair.evaluation.report.records import prompt_scores
+from llm_repair.evaluation.report.records import changes, prompt_scores
 from llm_repair.evaluation.report.stages import costs_by_stage
 
 _TEMPLATES = Path(__file__).with_name("templates")
+LONGEST_TEXT = 20_000
+"""Characters of anything but our own words: a name or a reason of a megabyte must not swell the page."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +48,32 @@ class ControlView:
     """SVG; empty where there is nothing to draw."""
 
 
+@dataclass(frozen=True)
+class GroupView:
+    """One metric by group."""
+
+    title: str
+    plot: str
+    rows: tuple[tables.MetricRow, ...]
+
+
 def render_page(document: Document, texts: Texts) -> str:
-    """Returns the HTML page. Everything but our own drawings is escaped."""
+    """Returns the HTML page. Everything but our own drawings is escaped, and nothing in it is invisible."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_printable,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters["mask"] = examples.mask
-    environment.filters["short_reason"] = tables.short_reason
     return environment.get_template("report.html.jinja").render(_content(document, texts))
+
+
+def _printable(value: object) -> object:
+    # Markup, a subclass of str, is our own.
+    return formats.printable(formats.cut(value, LONGEST_TEXT)) if type(value) is str else value
 
 
 def control_view(document: Document, main: Sequence[MetricReading]) -> ControlView | None:
@@ -64,65 +95,135 @@ def control_view(document: Document, main: Sequence[MetricReading]) -> ControlVi
 
 
 def _content(document: Document, texts: Texts) -> dict[str, object]:
+    occasion = occasion_of(document)
     metrics = read_metrics(objects_at(document, "metrics"))
-    gating = text_at(document, "judges", "gating")
-    scores = prompt_scores(document.get("records"), gating)
+    gate = object_at(document, "gate")
     return {
         "document": document,
-        "title": _title(document),
-        "sentence": headline.verdict_sentence(object_at(document, "gate"), text_at(document, "verdict"), metrics),
-        "headlines": headline.headlines(metrics),
-        "facts": account.summary_facts(document),
-        "criteria": tables.criterion_rows(object_at(document, "gate"), metrics),
-        "toxicity_rows": tables.metric_rows(metrics, tables.is_toxicity),
-        "perplexity_rows": tables.metric_rows(metrics, tables.is_perplexity),
-        "restated_rows": tables.metric_rows(metrics, tables.is_restated),
-        "guard_rows": tables.metric_rows(metrics, tables.is_guard),
-        "gating": gating,
-        "judge_notes": account.judge_notes(document),
-        "power_note": account.power_note(document),
+        "occasion": occasion,
+        "title": title(document, occasion),
+        "sentence": headline.verdict_sentence(gate, text_at(document, "verdict"), metrics, occasion),
+        "headlines": headline.headlines(metrics, gate, occasion),
+        "facts": account.summary_facts(document, occasion),
+        "criteria": tables.criterion_rows(gate, metrics),
+        "gating": text_at(document, "judges", "gating"),
+        "power_note": limits.power_note(document, occasion),
         "confidence": account.confidence(document),
         "control": control_view(document, metrics),
-        "regressions": examples.regressions(scores, texts),
-        "improvements": examples.improvements(scores, texts),
-        "protocol": account.protocol_paragraphs(document),
-        "limits": account.limits(document),
-        "provenance": account.provenance_facts(document),
-        "fetch_commands": reproduction.fetch_commands(document),
-        "repeat_command": reproduction.repeat_command(document),
+        "composites": tables.composite_rows(metrics, object_at(document, "composites")),
+        "has_nonprofane": any(parse(metric.id).is_nonprofane for metric in metrics),
+        **_metric_tables(metrics, occasion),
+        **_prompts(document, texts, occasion),
+        **_judges(document, occasion),
+        **_caveats(document, occasion),
+        **_provenance(document, occasion),
         **_bill(document),
         "plots": _plots(document, metrics),
     }
 
 
+def title(document: Document, occasion: Occasion) -> str:
+    """Returns the name of the report, such as `Repair smollm2-saps-25`."""
+    return f"{occasion.noun.capitalize()} {text_at(document, 'repair', 'name').rpartition('/')[2]}"
+
+
+def _metric_tables(metrics: Sequence[MetricReading], occasion: Occasion) -> dict[str, object]:
+    wanted = {
+        "toxicity_rows": tables.over_all(Family.TOXICITY),
+        "attribute_rows": tables.over_all(Family.ATTRIBUTE),
+        "perplexity_rows": tables.over_all(Family.PERPLEXITY, measures=("token",)),
+        "restated_rows": tables.over_all(Family.PERPLEXITY, but=("token",)),
+        "cloze_rows": tables.over_all(Family.CLOZE),
+        "guard_rows": tables.over_all(Family.DEGENERACY, Family.OTHER),
+        "prompt_set_rows": tables.over_all(Family.PROMPT_SET),
+        "bias_rows": tables.over_all(Family.BIAS),
+    }
+    return {
+        **{name: tables.metric_rows(metrics, belongs, occasion) for name, belongs in wanted.items()},
+        "toxicity_groups": _groups(metrics, occasion, Family.TOXICITY),
+        "prompt_set_groups": _groups(metrics, occasion, Family.PROMPT_SET),
+        "bias_groups": _groups(metrics, occasion, Family.BIAS),
+    }
+
+
+def _groups(metrics: Sequence[MetricReading], occasion: Occasion, family: Family) -> tuple[GroupView, ...]:
+    views: list[GroupView] = []
+    for metric in tables.metrics_by_group(metrics, family):
+        plot = figures.groups(f"groups-{metric.replace('.', '-')}", metrics, metric) if occasion.has_base else ""
+        rows = tables.metric_rows(metrics, tables.by_group(metric), occasion)
+        views.append(GroupView(wording.wording(metric).title, plot, rows))
+    return tuple(views)
+
+
+def _prompts(document: Document, texts: Texts, occasion: Occasion) -> dict[str, object]:
+    """What is known prompt by prompt: the distributions, who got worse, and examples."""
+    scores = prompt_scores(document.get("records"), text_at(document, "judges", "gating"))
+    found = changes(scores)
+    labels = occasion.before.capitalize(), occasion.after.capitalize()
+    return {
+        "distribution_plot": figures.distribution(scores, occasion),
+        "thresholds_plot": figures.thresholds(scores, occasion),
+        "changes_plot": figures.changes(found),
+        "crossings": caveats.crossing_sentence(document, occasion),
+        "regression_rows": examples.regression_rows(found),
+        "regressions": examples.regressions(found, texts, labels),
+        "improvements": examples.improvements(found, texts, labels),
+        "most_toxic": () if occasion.has_base else examples.most_toxic(scores, texts),
+    }
+
+
+def _judges(document: Document, occasion: Occasion) -> dict[str, object]:
+    return {
+        "judge_rows": judge_tables.judge_rows(document),
+        "judge_kinds": judge_tables.kind_rows(document),
+        "calibration_note": judge_tables.calibration_note(document),
+        "agreement_rows": judge_tables.agreement_rows(document, occasion),
+        "judge_notes": judge_tables.judge_notes(document, occasion),
+    }
+
+
+def _caveats(document: Document, occasion: Occasion) -> dict[str, object]:
+    return {
+        "checks": caveats.check_rows(document),
+        "contamination": caveats.contamination_sentences(document),
+        "alike": caveats.pair_rows(document),
+        "sequential": caveats.sequential_sentences(document),
+        "warnings": caveats.warning_sentences(document),
+        "limits": limits.limits(document, occasion),
+    }
+
+
+def _provenance(document: Document, occasion: Occasion) -> dict[str, object]:
+    return {
+        "protocol": account.protocol_sentences(document, occasion),
+        "provenance": account.provenance_facts(document, occasion),
+        "fetch_commands": reproduction.fetch_commands(document),
+        "repeat_command": reproduction.repeat_command(document, occasion),
+    }
+
+
 def _bill(document: Document) -> dict[str, object]:
     steps = objects_at(document, "steps")
-    rows = tables.step_rows(steps)
+    rows = bill.step_rows(steps)
     costs = costs_by_stage(steps)
     return {
-        "bill_sentence": headline.bill_sentence(costs),
+        "bill_sentence": bill.bill_sentence(costs),
         "bill_plot": figures.bill(costs),
         "steps": rows,
-        "resources": account.resource_facts(document),
+        "resources": bill.resource_facts(document),
         "reused": [row.name for row in rows if row.is_reused],
+        "retried": bill.retried(steps),
     }
 
 
 def _plots(document: Document, metrics: Sequence[MetricReading]) -> dict[str, str]:
-    gating = text_at(document, "judges", "gating")
-    scores = prompt_scores(document.get("records"), gating)
     return {
-        "distribution": figures.distribution(scores),
-        "changes": figures.changes(scores),
         "perplexity": figures.perplexity(metrics, object_at(document, "gate")),
-        "judges": figures.judges(metrics, gating),
+        "judges": figures.judges(metrics, text_at(document, "judges", "gating")),
+        "attributes": figures.attributes(metrics),
         "map": figures.selection_map(document),
         "training": figures.training(document),
     }
-
-
-def _title(document: Document) -> str:
-    return "Repair " + text_at(document, "repair", "name").rpartition("/")[2]
 
 
 def _separation(metric: MetricReading | None, names: tuple[str, str]) -> str:

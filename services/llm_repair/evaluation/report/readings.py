@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llm_repair.core.metrics import ChangeKind, Direction, Missing, Quantity, metric_from_json
+from llm_repair.core.metrics import ChangeKind, Direction, IntervalKind, Missing, Quantity, metric_from_json
 from llm_repair.evaluation.report.json_access import JsonObject
 
 
@@ -33,6 +33,10 @@ class MetricReading:
     base: Reading
     repaired: Reading
     change: Reading
+    slice: str = ""
+    """The group of units it is over; empty for all of them."""
+    is_sequence: bool = False
+    """Whether the interval of the change is a member of a confidence sequence."""
 
     @property
     def no_change(self) -> float:
@@ -59,6 +63,13 @@ class MetricReading:
         low, high = self.change.low, self.change.high
         return None if low is None or high is None else not low <= self.no_change <= high
 
+    @property
+    def is_better(self) -> bool | None:
+        """Whether the change is for the better; None where its interval holds no change, or there is none."""
+        if not self.is_separated or self.change.value is None:
+            return None
+        return (self.change.value < self.no_change) == self.lower_is_better
+
 
 def read_metrics(metrics: Sequence[JsonObject]) -> tuple[MetricReading, ...]:
     """Reads the metrics in their order.
@@ -69,10 +80,10 @@ def read_metrics(metrics: Sequence[JsonObject]) -> tuple[MetricReading, ...]:
     return tuple(_metric(item) for item in metrics)
 
 
-def find(metrics: Sequence[MetricReading], metric: str, judge: str = "") -> MetricReading | None:
-    """Returns the metric with this id; the gating one, or that of `judge` where one is named."""
+def find(metrics: Sequence[MetricReading], metric: str, *, judge: str = "", group: str = "") -> MetricReading | None:
+    """Returns the metric with this id over all units or a group of them; None where there is none."""
     for item in metrics:
-        if item.id == metric and (item.judge == judge if judge else item.gating):
+        if item.id == metric and item.slice == group and (not judge or item.judge == judge):
             return item
     return None
 
@@ -88,6 +99,8 @@ def _metric(item: JsonObject) -> MetricReading:
         base=_reading(metric.base),
         repaired=_reading(metric.repaired),
         change=_reading(metric.change),
+        slice=metric.slice,
+        is_sequence=metric.interval is IntervalKind.SEQUENCE,
     )
 
 

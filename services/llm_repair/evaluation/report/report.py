@@ -49,4 +49,4 @@ def example_texts(sources: Sources) -> Texts:
 
 
 def _json(document: Document) -> bytes:
-    return json.dumps(document, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return json.dumps(document, sort_keys=True, allow_nan=False, separators=(",", ":")).encode()

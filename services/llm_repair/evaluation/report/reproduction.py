@@ -1,4 +1,4 @@
-"""The command lines that fetch a report again and that repeat the repair, spelt from the recorded request."""
+"""The command lines that fetch a report again and that repeat what it is about, spelt from the recorded request."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shlex
 
 from llm_repair.core.execution import Json
 from llm_repair.evaluation.report.json_access import JsonObject, number_at, object_at, objects_at, text_at, value_at
+from llm_repair.evaluation.report.occasion import Occasion
 
 
 def fetch_commands(document: JsonObject) -> tuple[str, ...]:
@@ -15,21 +16,26 @@ def fetch_commands(document: JsonObject) -> tuple[str, ...]:
     return f"llm-repair report {name} --open", f"llm-repair gate {name}"
 
 
-def repeat_command(document: JsonObject) -> str:
-    """Returns `llm-repair repair …` over several lines; empty where no request was recorded.
+def repeat_command(document: JsonObject, occasion: Occasion) -> str:
+    """Returns `llm-repair repair …` or `llm-repair evaluate …` over several lines; empty where no request was recorded.
 
     Only what has a flag is spelt; the whole request stands under `repair.spec` in `report.json`.
     """
     spec = object_at(document, "repair", "spec")
     if not spec:
         return ""
-    flags = (
-        *_data_flags(spec),
-        *_training_flags(spec),
-        *_evaluation_flags(object_at(spec, "evaluation")),
-        *_flag("--seed", value_at(spec, "seed")),
-    )
-    return " \\\n  ".join(("llm-repair repair", *flags))
+    asked = _repair(spec) if occasion.is_repair else _evaluation(spec)
+    flags = (*_evaluation_flags(object_at(spec, "evaluation")), *_flag("--seed", value_at(spec, "seed")))
+    return " \\\n  ".join((*asked, *flags))
+
+
+def _repair(spec: JsonObject) -> list[str]:
+    return ["llm-repair repair", *_data_flags(spec), *_training_flags(spec)]
+
+
+def _evaluation(spec: JsonObject) -> list[str]:
+    model = shlex.quote(text_at(spec, "model", "reference"))
+    return [f"llm-repair evaluate {model}", *_flag("--compare", text_at(spec, "baseline", "reference"))]
 
 
 def _data_flags(spec: JsonObject) -> list[str]:
@@ -53,18 +59,40 @@ def _training_flags(spec: JsonObject) -> list[str]:
         *_flag("--learning-rate", number_at(method, "learning_rate")),
         *_flag("--epochs", number_at(method, "epochs")),
         *(["--no-control"] if value_at(spec, "random_control") is False else []),
+        *(["--full-control"] if value_at(spec, "full_control") is True else []),
     ]
+
+
+_DATA_SETS = (
+    ("corpora", "--corpus", "texts"),
+    ("cloze_sets", "--cloze", "texts"),
+    ("bias_pairs", "--bias", "pairs"),
+    ("prompt_sets", "--prompt-set", "prompts"),
+)
+"""Field of the evaluation, its flag, and the field of an entry that holds the data."""
 
 
 def _evaluation_flags(evaluation: JsonObject) -> list[str]:
     flags = _flag("--eval-prompts", _data(object_at(evaluation, "prompts")))
-    for corpus in objects_at(evaluation, "corpora"):
-        flags += _flag("--corpus", f"{text_at(corpus, 'name')}={_data(object_at(corpus, 'texts'))}")
+    for field, flag, data in _DATA_SETS:
+        for entry in objects_at(evaluation, field):
+            flags += _flag(flag, f"{text_at(entry, 'name')}={_data(object_at(entry, data))}{_layout(entry)}")
+    flags += _flag("--calibration", _data(object_at(evaluation, "calibration")))
     for judge in objects_at(evaluation, "judges"):
         name, reference = _name(text_at(judge, "kind", "type"), "Judge"), text_at(judge, "kind", "model", "reference")
         flags += _flag("--judge", f"{name}={reference}" if reference else name)
-    flags += _flag("--draws", number_at(evaluation, "protocol", "kind", "draws"))
+    protocol = object_at(evaluation, "protocol", "kind")
+    flags += _flag("--protocol", "paper.v1" if text_at(protocol, "type") == "PaperProtocol" else "")
+    flags += _flag("--draws", number_at(protocol, "draws"))
+    engine = text_at(evaluation, "engine", "kind").lower()
+    flags += _flag("--engine", "" if engine == "transformers" else engine)
     return flags + _flag("--dtype", text_at(evaluation, "engine", "weights").lower())
+
+
+def _layout(entry: JsonObject) -> str:
+    """Returns `:wikitext` for a corpus whose rows are not documents of their own."""
+    layout = text_at(entry, "layout").lower()
+    return f":{layout}" if layout and layout != "documents" else ""
 
 
 def _data(dataset: JsonObject) -> str:

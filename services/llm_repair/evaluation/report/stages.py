@@ -21,6 +21,8 @@ class Stage(enum.Enum):
     EVALUATION = "evaluation"
     CONTROL = "control arm"
     """Everything that only the RANDOM control needed, its evaluation included."""
+    FULL = "full arm"
+    """Everything that only the repair on the whole pool needed, its evaluation included."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class StageCost:
     stage: Stage
     wall_s: float
     reused_wall_s: float
+    cpu_s: float
     accelerator_s: float
     tokens: int
     steps: tuple[str, ...]
@@ -40,10 +43,25 @@ class StageCost:
             "stage": self.stage.value,
             "wall_s": self.wall_s,
             "reused_wall_s": self.reused_wall_s,
+            "cpu_s": self.cpu_s,
             "accelerator_s": self.accelerator_s,
             "tokens": self.tokens,
             "steps": list(self.steps),
         }
+
+
+_OF_KIND = {
+    "import": Stage.SET_UP,
+    "pool": Stage.POOL,
+    "embed": Stage.SELECTION,
+    "score": Stage.SELECTION,
+    "select": Stage.SELECTION,
+    "utility": Stage.REPAIR,
+    "repair": Stage.REPAIR,
+}
+_OF_ARM = {"control": Stage.CONTROL, "arms": Stage.CONTROL, "full": Stage.FULL}
+_FOR_OVERLAP = ("embed.pool_prompts", "embed.prompts")
+"""Embeddings that only the search for prompts seen in the repair needs: part of the measurement, not of selection."""
 
 
 def stage_of(step: str) -> Stage:
@@ -51,13 +69,9 @@ def stage_of(step: str) -> Stage:
     kind, _, rest = step.partition(".")
     if kind == "import":
         return Stage.SET_UP
-    if rest in ("control", "arms"):
-        return Stage.CONTROL
-    if kind == "pool":
-        return Stage.POOL
-    if kind in ("embed", "score", "select"):
-        return Stage.SELECTION
-    return Stage.REPAIR if kind == "repair" else Stage.EVALUATION
+    if step in _FOR_OVERLAP:
+        return Stage.EVALUATION
+    return _OF_ARM.get(rest) or _OF_KIND.get(kind, Stage.EVALUATION)
 
 
 def costs_by_stage(steps: Sequence[JsonObject]) -> tuple[StageCost, ...]:
@@ -78,6 +92,7 @@ def _cost(stage: Stage, steps: Sequence[JsonObject]) -> StageCost:
         stage=stage,
         wall_s=_sum(paid, "wall_s"),
         reused_wall_s=_sum(reused, "wall_s"),
+        cpu_s=_sum(paid, "cpu_s"),
         accelerator_s=_sum(paid, "accelerator_s"),
         tokens=int(_sum(paid, "tokens")),
         steps=tuple(text_at(step, "name") for step in steps),

@@ -1,4 +1,4 @@
-"""The tables of the page: criteria, judges and slices, perplexity, guards, control arm, steps."""
+"""The tables of metrics: criteria, judges, perplexity, guards, groups, arms, composites."""
 
 from __future__ import annotations
 
@@ -6,15 +6,12 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from llm_repair.core.execution import Json
 from llm_repair.evaluation.report import formats, wording
-from llm_repair.evaluation.report.headline import is_better
+from llm_repair.evaluation.report.efficiency import res_metrics
 from llm_repair.evaluation.report.json_access import JsonObject, number_at, object_at, objects_at, text_at
-from llm_repair.evaluation.report.readings import MetricReading, find
-from llm_repair.evaluation.report.stages import stage_of
-
-COMPOSITES = ("composite", "rps", "ops", "res")
-"""Scores that are only shown once they are defined beside their raw numbers."""
+from llm_repair.evaluation.report.metric_names import Family, parse
+from llm_repair.evaluation.report.occasion import Occasion
+from llm_repair.evaluation.report.readings import MetricReading, Reading, find
 
 
 @dataclass(frozen=True)
@@ -24,7 +21,7 @@ class CriterionRow:
     title: str
     requirement: str
     measured: str
-    """What was compared with the requirement; empty when it has no value."""
+    """What was compared with the requirement; empty when it has no value, or one by group."""
     verdict: str
     reason: str
 
@@ -36,14 +33,19 @@ class MetricRow:
     title: str
     explanation: str
     judge: str
+    group: str
     base: str
+    base_interval: str
     repaired: str
+    repaired_interval: str
     change: str
     interval: str
     n: str
     missing: str
     finding: str
     """`better`, `worse` or `no clear change`; empty when missing."""
+    notes: tuple[str, ...]
+    """What else is to be known: that it cannot gate, or what its interval means."""
 
 
 @dataclass(frozen=True)
@@ -61,84 +63,69 @@ class ControlRow:
 
 
 @dataclass(frozen=True)
-class StepRow:
-    """One step of the repair."""
+class CompositeRow:
+    """One reconstructed score."""
 
-    name: str
-    stage: str
-    duration: str
-    is_reused: bool
-    attempts: str
-    notes: tuple[str, ...]
-    key: str
+    title: str
+    explanation: str
+    value: str
+    interval: str
+    missing: str
 
 
 def criterion_rows(gate: JsonObject, metrics: Sequence[MetricReading]) -> tuple[CriterionRow, ...]:
     """Returns the criteria in the order of the policy."""
-    return tuple(
-        CriterionRow(
-            wording.wording(text_at(item, "metric")).title,
-            _requirement(text_at(item, "metric"), object_at(item, "rule")),
-            _measured(find(metrics, text_at(item, "metric")), object_at(item, "rule")),
-            text_at(item, "verdict"),
-            text_at(item, "reason"),
-        )
-        for item in objects_at(gate, "criteria")
-    )
+    return tuple(_criterion_row(item, metrics) for item in objects_at(gate, "criteria"))
 
 
-def short_reason(verdict: str) -> str:
-    """Returns why a criterion with a value got its verdict."""
-    match verdict:
-        case "PASS":
-            return "the whole interval meets it"
-        case "FAIL":
-            return "the whole interval misses it"
-        case _:
-            return "the interval holds values that meet it and values that miss it"
-
-
-def metric_rows(metrics: Sequence[MetricReading], belongs: Callable[[MetricReading], bool]) -> tuple[MetricRow, ...]:
+def metric_rows(
+    metrics: Sequence[MetricReading], belongs: Callable[[MetricReading], bool], occasion: Occasion
+) -> tuple[MetricRow, ...]:
     """Returns the rows of the metrics that belong to a table; each explanation stands at its first row only."""
     rows: list[MetricRow] = []
     explained: set[str] = set()
     for metric in metrics:
         if belongs(metric):
-            row = _metric_row(metric)
+            row = _metric_row(metric, occasion)
             rows.append(dataclasses.replace(row, explanation="" if row.explanation in explained else row.explanation))
             explained.add(row.explanation)
     return tuple(rows)
 
 
-def is_toxicity(metric: MetricReading) -> bool:
-    """Whether the metric rests on judge scores."""
-    return metric.id.startswith("toxicity.")
+def over_all(
+    *families: Family, measures: Sequence[str] = (), but: Sequence[str] = ()
+) -> Callable[[MetricReading], bool]:
+    """Returns whether a metric is of one of these families and measures and over all units; every measure if none."""
+
+    def belongs(metric: MetricReading) -> bool:
+        name = parse(metric.id)
+        wanted = name.family in families and not metric.slice and name.measure not in but
+        return wanted and (not measures or name.measure in measures)
+
+    return belongs
 
 
-def is_perplexity(metric: MetricReading) -> bool:
-    """Whether the metric says what the repair cost in language ability."""
-    return metric.id.startswith("perplexity.") and not is_restated(metric)
+def by_group(metric_id: str) -> Callable[[MetricReading], bool]:
+    """Returns whether a metric is this one over a group."""
+    return lambda metric: metric.id == metric_id and bool(metric.slice)
 
 
-def is_restated(metric: MetricReading) -> bool:
-    """Whether the metric is a perplexity on another scale than tokens: the same measurement once more."""
-    return metric.id.startswith("perplexity.") and not metric.id.endswith(".token")
-
-
-def is_guard(metric: MetricReading) -> bool:
-    """Whether the metric guards against a model that is harmless because it is broken."""
-    family = metric.id.partition(".")[0]
-    return family not in ("toxicity", "perplexity", *COMPOSITES)
+def metrics_by_group(metrics: Sequence[MetricReading], *families: Family) -> tuple[str, ...]:
+    """Returns the ids of these families that are given by group, in their order."""
+    sliced = (item.id for item in metrics if item.slice and parse(item.id).family in families)
+    return tuple(dict.fromkeys(sliced))
 
 
 def control_rows(
     main: Sequence[MetricReading], difference: Sequence[MetricReading], names: tuple[str, str]
 ) -> tuple[ControlRow, ...]:
-    """Returns the gating metrics of both arms side by side, with their paired difference."""
+    """Returns the gating judge's metrics of both arms side by side, with their paired difference."""
     rows: list[ControlRow] = []
     for metric in difference:
-        if metric.gating and (is_toxicity(metric) or is_perplexity(metric)):
-            rows.append(_control_row(metric, find(main, metric.id, metric.judge), names))
+        name = parse(metric.id)
+        shown = name.family is Family.TOXICITY or (name.family is Family.PERPLEXITY and name.measure == "token")
+        if shown and metric.gating and not metric.slice:
+            rows.append(_control_row(metric, find(main, metric.id, judge=metric.judge), names))
     return tuple(rows)
 
 
@@ -146,32 +133,65 @@ def separation(metric: MetricReading, names: tuple[str, str]) -> str:
     """Returns whether main and control arm could be told apart on a metric, as measured; `names` in that order."""
     if metric.change.value is None:
         return wording.reason(metric.change.reason)
-    better = is_better(metric)
+    better = metric.is_better
     return "not separated" if better is None else f"separated, {names[0] if better else names[1]} better"
 
 
-def step_rows(steps: Sequence[JsonObject]) -> tuple[StepRow, ...]:
-    """Returns the steps in order."""
-    return tuple(_step_row(step) for step in steps)
+def composite_rows(metrics: Sequence[MetricReading], composites: JsonObject) -> tuple[CompositeRow, ...]:
+    """Returns the reconstructed scores; those that could not be made with their reason."""
+    measured = [item for item in metrics if parse(item.id).family is Family.RECONSTRUCTED and not item.slice]
+    rows = [_composite_row(item.id, item.repaired) for item in measured]
+    if not measured or not composites:
+        return tuple(rows)
+    for metric, estimate, why in res_metrics(composites):
+        rows.append(_composite_row(metric, _reading(estimate, why)))
+    return tuple(rows)
+
+
+_DEMANDS = {"AbsoluteRule": "bound", "ChangeRule": "bound", "NonInferiorityRule": "margin"}
+"""What a rule compares with."""
+
+
+def _criterion_row(item: JsonObject, metrics: Sequence[MetricReading]) -> CriterionRow:
+    metric, rule = text_at(item, "metric"), object_at(item, "rule")
+    each_group = text_at(item, "slice") == "EACH_GROUP"
+    measured = "" if each_group else _measured(find(metrics, metric), rule)
+    reason = text_at(item, "reason")
+    return CriterionRow(
+        title=wording.wording(metric).title + (", in each group" if each_group else ""),
+        requirement=_requirement(metric, rule),
+        measured=measured,
+        verdict=text_at(item, "verdict"),
+        reason=_without_numbers(reason) if measured else reason,
+    )
+
+
+def _without_numbers(reason: str) -> str:
+    """Returns the part of the gate's sentence that says why: the numbers before it stand in columns of their own."""
+    return reason.rpartition(": ")[2].removesuffix(".")
 
 
 def _requirement(metric: str, rule: JsonObject) -> str:
     unit = wording.wording(metric).unit
-    is_ratio = metric.startswith("perplexity.")
-    bound, margin = number_at(rule, "bound"), number_at(rule, "margin")
-    match text_at(rule, "type"):
-        case "AbsoluteRule" if bound is not None:
-            return f"value after the repair on the good side of {unit.write(bound)}"
-        case "ChangeRule" if bound is not None:
-            if bound == (1.0 if is_ratio else 0.0):
-                return "must improve"
-            written = formats.signed_percent(bound - 1) if is_ratio else unit.write_change(bound)
-            return f"change must be better than {written}"
-        case "NonInferiorityRule" if margin is not None:
-            written = formats.percent(margin, 1) if is_ratio else unit.write_change(margin).removeprefix("+")
-            return f"may be worse by at most {written}"
-        case other:
-            return other
+    is_ratio = _is_ratio(metric)
+    kind = text_at(rule, "type")
+    value = number_at(rule, _DEMANDS.get(kind, ""))
+    if value is None:
+        return kind
+    if kind == "AbsoluteRule":
+        return f"its value must be on the good side of {unit.write(value)}"
+    if kind == "ChangeRule":
+        if value == (1.0 if is_ratio else 0.0):
+            return "must improve"
+        written = formats.signed_percent(value - 1) if is_ratio else unit.write_change(value)
+        return f"change must be better than {written}"
+    written = formats.percent(value, 1) if is_ratio else unit.write_change(value).removeprefix("+")
+    return f"may be worse by at most {written}"
+
+
+def _is_ratio(metric: str) -> bool:
+    name = parse(metric)
+    return name.family is Family.PERPLEXITY or (name.family is Family.CLOZE and name.measure == "perplexity")
 
 
 def _measured(metric: MetricReading | None, rule: JsonObject) -> str:
@@ -185,28 +205,37 @@ def _measured(metric: MetricReading | None, rule: JsonObject) -> str:
     return f"{value} {wording.written_interval(metric, reading, change=is_change)}".strip()
 
 
-def _metric_row(metric: MetricReading) -> MetricRow:
+_FINDINGS = {True: "better", False: "worse", None: "no clear change"}
+
+
+def _metric_row(metric: MetricReading, occasion: Occasion) -> MetricRow:
     known = wording.wording(metric.id)
     change = metric.change
-    finding = {True: "better", False: "worse", None: "no clear change"}[is_better(metric)]
+    n = change.n or metric.repaired.n or metric.base.n
     return MetricRow(
         title=known.title,
         explanation=known.explanation,
         judge=metric.judge,
+        group=metric.slice,
         base=wording.written(metric, metric.base),
+        base_interval=wording.written_interval(metric, metric.base),
         repaired=wording.written(metric, metric.repaired),
+        repaired_interval=wording.written_interval(metric, metric.repaired),
         change=wording.written_change(metric),
         interval=wording.written_interval(metric, change, change=True),
-        n=formats.whole(change.n or metric.base.n) if change.n or metric.base.n else formats.NO_VALUE,
-        missing=_why_missing(metric),
-        finding=finding if change.value is not None else "",
+        n=formats.whole(n) if n else formats.NO_VALUE,
+        missing=_why_missing(metric, occasion),
+        finding=_FINDINGS[metric.is_better] if change.value is not None else "",
+        notes=("interval of the sequence",) if metric.is_sequence else (),
     )
 
 
-def _why_missing(metric: MetricReading) -> str:
-    sides = {"before": metric.base, "after": metric.repaired, "change": metric.change}
+def _why_missing(metric: MetricReading, occasion: Occasion) -> str:
+    sides = {occasion.before: metric.base, occasion.after: metric.repaired, "change": metric.change}
+    if not occasion.has_base:
+        sides = {occasion.after: metric.repaired}
     reasons = {side: wording.reason(reading.reason) for side, reading in sides.items() if reading.value is None}
-    if len(set(reasons.values())) == 1 and len(reasons) == len(sides):
+    if len(set(reasons.values())) == 1:
         return next(iter(reasons.values()))
     return "; ".join(f"{side}: {why}" for side, why in reasons.items())
 
@@ -223,23 +252,21 @@ def _control_row(metric: MetricReading, before: MetricReading | None, names: tup
     )
 
 
-def _step_row(step: JsonObject) -> StepRow:
-    attempts = number_at(step, "attempts") or 0
-    return StepRow(
-        name=text_at(step, "name"),
-        stage=stage_of(text_at(step, "name")).value,
-        duration=formats.duration(number_at(step, "usage", "wall_s") or 0.0),
-        is_reused=step.get("reused") is True,
-        attempts=formats.whole(attempts),
-        notes=tuple(_note(note) for note in objects_at(step, "notes")),
-        key=formats.digest(text_at(step, "key")),
+def _composite_row(metric: str, reading: Reading) -> CompositeRow:
+    known = wording.wording(metric)
+    has_value = reading.value is not None
+    ends = [known.unit.write(end) for end in (reading.low, reading.high) if end is not None]
+    return CompositeRow(
+        title=known.title,
+        explanation=known.explanation,
+        value=known.unit.write(reading.value) if reading.value is not None else formats.NO_VALUE,
+        interval=f"[{', '.join(ends)}]" if has_value and len(ends) == 2 else "",
+        missing="" if has_value else wording.reason(reading.reason),
     )
 
 
-def _note(note: JsonObject) -> str:
-    fields = ", ".join(f"{name} {_plain(value)}" for name, value in object_at(note, "fields").items())
-    return text_at(note, "phrase") + (f" ({fields})" if fields else "")
-
-
-def _plain(value: Json) -> str:
-    return str(value) if isinstance(value, str | int | float) else "…"
+def _reading(estimate: JsonObject | None, why: str) -> Reading:
+    if estimate is None:
+        return Reading(None, reason=why)
+    value, low, high = (number_at(estimate, name) for name in ("value", "low", "high"))
+    return Reading(value, low, high, int(number_at(estimate, "n") or 0))

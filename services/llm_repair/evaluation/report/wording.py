@@ -1,4 +1,4 @@
-"""What metrics, reasons and steps are called in plain words, and how each metric is written."""
+"""What metrics and reasons are called in plain words, and how each metric is written."""
 
 from __future__ import annotations
 
@@ -8,25 +8,36 @@ from dataclasses import dataclass
 
 from llm_repair.core.metrics import ChangeKind
 from llm_repair.evaluation.report import formats
+from llm_repair.evaluation.report.metric_names import Family, MetricName, parse
 from llm_repair.evaluation.report.readings import MetricReading, Reading
 
 
 class Unit(enum.Enum):
     """How a value is written."""
 
-    SCORE = 3
-    SHARE = 0
-    NUMBER = 2
+    SCORE = "score"
+    SHARE = "share"
+    NUMBER = "number"
 
     def write(self, value: float) -> str:
         """Returns the value for people."""
-        return formats.percent(value, 1) if self is Unit.SHARE else formats.decimal(value, self.value)
+        match self:
+            case Unit.SHARE:
+                return formats.percent(value, 1)
+            case Unit.SCORE:
+                return formats.decimal(value, 3)
+            case Unit.NUMBER:
+                return formats.number(value)
 
     def write_change(self, value: float) -> str:
         """Returns a difference; of shares, in percentage points."""
-        if self is Unit.SHARE:
-            return f"{formats.signed(value * 100, 1)}{formats.NARROW_SPACE}points"
-        return formats.signed(value, self.value)
+        match self:
+            case Unit.SHARE:
+                return f"{formats.signed(value * 100, 1)}{formats.NARROW_SPACE}points"
+            case Unit.SCORE:
+                return formats.signed(value, 3)
+            case Unit.NUMBER:
+                return formats.signed(value, 2)
 
 
 @dataclass(frozen=True)
@@ -34,40 +45,123 @@ class Wording:
     """Title and explanation of a metric."""
 
     title: str
-    explanation: str
-    unit: Unit
+    explanation: str = ""
+    unit: Unit = Unit.NUMBER
 
 
-_WORDINGS = {
-    "toxicity.mean": Wording(
-        "Mean toxicity", "Average judge score over all outputs, from 0 (clean) to 1 (toxic).", Unit.SCORE
-    ),
-    "toxicity.probability": Wording(
+_REPETITION = "Share of outputs that say the same few words over and over."
+_REFUSAL = "Share of outputs that begin as a refusal does."
+_TOXICITY = {
+    "mean": Wording("Mean toxicity", "Average judge score over all outputs, from 0 (clean) to 1 (toxic).", Unit.SCORE),
+    "probability": Wording(
         "Prompts with a toxic output", "Share of prompts with at least one output scored 0.5 or more.", Unit.SHARE
     ),
-    "toxicity.expected_max": Wording(
+    "expected_max": Wording(
         "Worst output per prompt", "Average over prompts of the highest score among the outputs.", Unit.SCORE
     ),
-    "degeneracy.empty_rate": Wording("Empty outputs", "Share of outputs that are blank.", Unit.SHARE),
-    "degeneracy.mean_tokens": Wording("Length of outputs", "Mean number of tokens.", Unit.NUMBER),
-    "degeneracy.distinct_2": Wording(
+}
+_DEGENERACY = {
+    "empty_rate": Wording("Empty outputs", "Share of outputs that are blank.", Unit.SHARE),
+    "mean_tokens": Wording("Length of outputs", "Mean number of tokens."),
+    "distinct_1": Wording(
+        "Variety of words", "Different words as a share of all, within the outputs to a prompt.", Unit.SCORE
+    ),
+    "distinct_2": Wording(
         "Variety of word pairs", "Different word pairs as a share of all, within the outputs to a prompt.", Unit.SCORE
     ),
+    "distinct_3": Wording(
+        "Variety of word triples", "Different word triples as a share of all, within the outputs to a prompt.",
+        Unit.SCORE,
+    ),
+    "repetition_rate": Wording("Repetitive outputs", _REPETITION, Unit.SHARE),
+    "refusal_rate": Wording("Refusals", _REFUSAL, Unit.SHARE),
+}  # fmt: skip
+_PERPLEXITY = {
+    "token": Wording("Perplexity on {}", "Per token of this model."),
+    "word": Wording("Perplexity per word on {}", "The same measurement per word, comparable between tokenizers."),
+    "bits_per_byte": Wording(
+        "Bits per byte on {}",
+        "The same measurement per byte of text, comparable between tokenizers and languages.",
+        Unit.SCORE,
+    ),
+}
+_CLOZE = {
+    "accuracy": Wording(
+        "Last words guessed, {}", "Share of texts whose last word the model finds likeliest.", Unit.SHARE
+    ),
+    "perplexity": Wording("Perplexity of last words, {}", "How surprised the model is by the last word of a text."),
+}
+_BIAS = {
+    "preference": Wording(
+        "Stereotype preferred, {}",
+        "Share of sentence pairs in which the more stereotyping sentence is the likelier one. Even is 50 %.",
+        Unit.SHARE,
+    ),
+    "log_ratio": Wording(
+        "Distance within pairs, {}",
+        "Mean distance between the log-likelihoods of the two sentences of a pair, in nats.",
+    ),
+}
+_PROMPT_SETS = {
+    "refusal_rate": Wording("Refusals, {}", _REFUSAL, Unit.SHARE),
+    "toxicity.mean": Wording("Mean toxicity, {}", _TOXICITY["mean"].explanation, Unit.SCORE),
+    "toxicity.probability": Wording(
+        "Prompts with a toxic output, {}", _TOXICITY["probability"].explanation, Unit.SHARE
+    ),
+}
+_RECONSTRUCTED = {
+    "ops": Wording("OPS (reconstructed)", "Harmonic mean of detoxification and kept utility, from 0 to 1.", Unit.SCORE),
+    "rps.ideal": Wording(
+        "RPS to the ideal (reconstructed)",
+        "Closeness to no toxicity at unchanged perplexity; 1 is there.",
+        Unit.SCORE,
+    ),
+    "rps.full": Wording(
+        "RPS to full data (reconstructed)",
+        "Closeness to the model repaired on the whole pool; 1 meets or beats it.",
+        Unit.SCORE,
+    ),
+    "ops_ratio_to_full": Wording(
+        "OPS as a share of that on full data (reconstructed)", "Above 1 beats the whole pool.", Unit.SCORE
+    ),
+    "res": Wording(
+        "RES (reconstructed)",
+        "That share, times how much faster selecting and repairing were than repairing on the whole pool.",
+        Unit.NUMBER,
+    ),
+    "res_without_checkpoints": Wording(
+        "RES without checkpoints (reconstructed)", "The same, without the time of writing checkpoints.", Unit.NUMBER
+    ),
+}
+_KNOWN = {
+    Family.TOXICITY: _TOXICITY,
+    Family.DEGENERACY: _DEGENERACY,
+    Family.PERPLEXITY: _PERPLEXITY,
+    Family.CLOZE: _CLOZE,
+    Family.BIAS: _BIAS,
+    Family.PROMPT_SET: _PROMPT_SETS,
+    Family.RECONSTRUCTED: _RECONSTRUCTED,
 }
 
-_UNITS = {"token": "Perplexity", "word": "Perplexity per word", "bits_per_byte": "Bits per byte"}
-_EXPLAINED = {
-    "token": "Per token of this model.",
-    "word": "The same measurement per word, comparable between tokenizers.",
-    "bits_per_byte": "The same measurement per byte of text, comparable between tokenizers and languages.",
+_TITLES = {
+    "wikitext2": "WikiText-2",
+    "boolq": "BoolQ",
+    "lambada": "LAMBADA",
+    "xsum": "XSum",
+    "crows_pairs": "CrowS-Pairs",
+    "bold": "BOLD",
 }
-
-_CORPORA = {"wikitext2": "WikiText-2", "boolq": "BoolQ", "lambada": "LAMBADA", "xsum": "XSum"}
 
 _REASONS = {
     "NOT_MEASURED": "not measured",
+    "NO_BASELINE": "there is no baseline to compare with",
+    "COMPARES_MODELS": "compares models, so one side alone has none",
     "ZERO_BASELINE": "undefined, because the base value is zero",
-    "NO_FULL_ARM": "needs an arm trained on the whole pool",
+    "NO_FULL_ARM": "needs an arm repaired on the whole pool, which was not run",
+    "ZERO_FULL_SCORE": "undefined, because the repair on the whole pool scored zero",
+    "NO_CORPUS": "needs a corpus for perplexity",
+    "NO_TIME": "no time was recorded",
+    "NO_CHECKPOINT_TIME": "the time of writing checkpoints was not recorded",
     "TOO_MANY_MISSING_SCORES": "too many outputs without a judge score",
     "NO_DATA": "no data",
     "NO_PROMPT_SCORES": "the prompts themselves were not scored",
@@ -75,39 +169,38 @@ _REASONS = {
     "NOT_FINITE": "not a finite number",
     "TOO_FEW_UNITS": "too few prompts or documents",
     "UNDEFINED_IN_RESAMPLES": "undefined in some resamples",
+    "EMPTY_INTERSECTION": "the looks contradict each other, so the order of the prompts was not random",
 }
 
 
 def wording(metric: str) -> Wording:
     """Returns the wording of a metric id; unknown ids are spelt out."""
-    family, _, rest = metric.partition(".")
-    suffix = rest.rpartition(".")[2]
-    if family == "perplexity":
-        corpus, _, unit = rest.partition(".")
-        return Wording(
-            f"{_UNITS.get(unit, _spelt(unit))} on {corpus_title(corpus)}", _EXPLAINED.get(unit, ""), Unit.NUMBER
-        )
-    known = _WORDINGS.get(f"{family}.{suffix}")
+    name = parse(metric)
+    if name.family is Family.ATTRIBUTE:
+        explanation = "Mean over prompts of the probability that the gating judge gives to this label."
+        return Wording(_spelt(name.subject).capitalize(), explanation, Unit.SCORE)
+    known = _KNOWN.get(name.family, {}).get(name.measure)
     if known is None:
-        return Wording(_spelt(metric).capitalize(), "", _unit(metric))
-    part = slice_name(metric)
-    return Wording(f"{known.title}, {part}", known.explanation, known.unit) if part else known
+        return Wording(_spelt(metric).capitalize(), unit=_unit(metric))
+    title = known.title.format(subject_title(name.subject))
+    part = slice_name(name)
+    return Wording(f"{title}, {part}" if part else title, known.explanation, known.unit)
 
 
-def slice_name(metric: str) -> str:
-    """Returns the part of the data a metric is restricted to; nothing for all of it."""
-    return "prompts without swear words" if ".nonprofane." in metric else ""
+def slice_name(name: MetricName) -> str:
+    """Returns the part of the prompts a metric is restricted to; nothing for all of them."""
+    return "prompts without swear words" if name.is_nonprofane else ""
 
 
 def in_sentence(metric: str) -> str:
     """Returns the title of a metric as it is written within a sentence."""
     title = wording(metric).title
-    return title[:1].lower() + title[1:]
+    return title if title[:2].isupper() else title[:1].lower() + title[1:]
 
 
-def corpus_title(corpus: str) -> str:
-    """Returns the usual spelling of a corpus name."""
-    return _CORPORA.get(corpus, corpus.replace("_", " "))
+def subject_title(subject: str) -> str:
+    """Returns the usual spelling of the name of a corpus or a set."""
+    return _TITLES.get(subject, subject.replace("_", " "))
 
 
 def reason(code: str) -> str:
@@ -117,7 +210,7 @@ def reason(code: str) -> str:
 
 def written(metric: MetricReading, reading: Reading) -> str:
     """Returns a value before or after."""
-    return formats.NO_VALUE if reading.value is None else wording(metric.id).unit.write(reading.value)
+    return formats.NO_VALUE if reading.value is None else written_value(metric, reading.value)
 
 
 def written_change(metric: MetricReading) -> str:

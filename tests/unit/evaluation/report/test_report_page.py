@@ -163,14 +163,15 @@ def test_repair_cut_short_before_any_comparison_still_has_a_page(rendered, made_
     made = rendered(made_up(change=cut_short))
 
     assert made.json["metrics"] == []
-    assert made.html.count("Not measured in this repair.") == 3
+    assert made.html.count("Not measured.") == 3
+    assert "There were no criteria to check." in made.html
     assert "No outputs were recorded." in made.html
 
 
 def test_reused_steps_are_named_and_hatched_at_their_former_cost(rendered, made_up) -> None:
     html = rendered(made_up(reused=("evaluate.base", "pool"))).html.replace("\u202f", " ")
 
-    assert "Reused from earlier repairs, at no cost: <code>evaluate.base</code>, <code>pool</code>." in html
+    assert "Reused from earlier work, at no cost: <code>evaluate.base</code>, <code>pool</code>." in html
     assert "url(#hatch-s-pool)" in html
     assert "reused, 2 min 12 s saved" in html
 
@@ -229,7 +230,7 @@ def test_every_plot_has_a_title_and_a_description_with_numbers(rendered, made_up
         if "id" in element.attributes
     }
 
-    assert len(plots) == 8
+    assert len(plots) == 9
     for plot in plots:
         title, description = str(plot.attributes["aria-labelledby"]).split()
         assert named[title]

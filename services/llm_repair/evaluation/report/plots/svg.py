@@ -7,7 +7,11 @@ import itertools
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from llm_repair.evaluation.report import formats
+
 WIDTH = 480
+LONGEST_LABEL = 62
+"""Characters of 13 px that fit into the width, with a little to spare."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,8 @@ def figure(name: str, title: str, description: str, height: float, parts: Iterab
     """Returns an SVG image with an accessible title and description; `name` is unique on the page."""
     return (
         f'<svg viewBox="0 0 {WIDTH} {_n(height)}" role="img" aria-labelledby="{name}-t {name}-d" '
-        f'xmlns="http://www.w3.org/2000/svg"><title id="{name}-t">{html.escape(title)}</title>'
-        f'<desc id="{name}-d">{html.escape(description)}</desc>{"".join(parts)}</svg>'
+        f'xmlns="http://www.w3.org/2000/svg"><title id="{name}-t">{_escaped(title)}</title>'
+        f'<desc id="{name}-d">{_escaped(description)}</desc>{"".join(parts)}</svg>'
     )
 
 
@@ -67,7 +71,8 @@ def polyline(points: Iterable[tuple[float, float]], role: str) -> str:
 
 def text(x: float, y: float, content: str, *, role: str = "tx", anchor: str = "start") -> str:
     """Returns a line of text; `anchor` is start, middle or end."""
-    return f'<text class="{role}" x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}">{html.escape(content)}</text>'
+    shown = _escaped(formats.cut(content, LONGEST_LABEL))
+    return f'<text class="{role}" x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}">{shown}</text>'
 
 
 def ticks(low: float, high: float, count: int = 6) -> tuple[float, ...]:
@@ -78,8 +83,20 @@ def ticks(low: float, high: float, count: int = 6) -> tuple[float, ...]:
     power = 10.0 ** _exponent(raw)
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw * 0.999)
     first = -(-low // step)
-    values = (round((first + index) * step, 12) + 0.0 for index in itertools.count())
+    places = max(0, 2 - _exponent(step))
+    values = (round((first + index) * step, places) + 0.0 for index in itertools.count())
     return tuple(itertools.takewhile(lambda value: value <= high + step * 1e-9, values))
+
+
+def decimals(ticks: Iterable[float]) -> int:
+    """Returns how many decimals tell round values such as those of `ticks` apart, at most 6."""
+    values = list(ticks)
+    exact = (places for places in range(6) if all(abs(round(value, places) - value) < 1e-9 for value in values))
+    return next(exact, 6)
+
+
+def _escaped(content: str) -> str:
+    return html.escape(formats.printable(content))
 
 
 def _exponent(value: float) -> int:
