@@ -40,9 +40,13 @@ def test_incomplete_beta_and_its_inverse_agree_with_scipy(a: float, b: float, x:
     assert special.betainc(a, b, beta_quantile(p, a, b)) == pytest.approx(p, rel=1e-8)
 
 
-@pytest.mark.parametrize("degrees", [1, 2, 3, 9, 95, 5000])
+def test_quantiles_of_nothing_and_of_everything_are_the_ends_of_the_support() -> None:
+    assert (beta_quantile(0.0, 2, 3), beta_quantile(1.0, 2, 3)) == (0.0, 1.0)
+
+
+@pytest.mark.parametrize("degrees", [1, 1.5, 2, 3, 4.393, 9, 95, 5000])
 @pytest.mark.parametrize("tail", [0.0005, 0.025, 0.05, 0.2])
-def test_t_quantile_agrees_with_scipy(degrees: int, tail: float) -> None:
+def test_t_quantile_agrees_with_scipy(degrees: float, tail: float) -> None:
     assert student_t_quantile(tail, degrees) == pytest.approx(stats.t.isf(tail, degrees), rel=1e-8)
 
 
