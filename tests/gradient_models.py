@@ -24,10 +24,10 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from llm_repair.core.repair import DpoMethod, RepairMethod
+from llm_repair.core.repair import DaptMethod, DpoMethod, ExmateMethod, KtoMethod, Method, RepairMethod
 from llm_repair.models.training.adapters import TrainableModel
 from llm_repair.models.training.batches import TokenisedSample
-from llm_repair.models.training.objectives import dpo_loss
+from llm_repair.models.training.objectives import dpo_loss, exmate_loss, kto_loss
 
 VOCABULARY = 40
 IDS = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
@@ -119,19 +119,40 @@ def samples_of(continuations: int, *, seed: int = 0) -> list[TokenisedSample]:
 
 
 def expected_norm(target: TrainableModel, sample: TokenisedSample, method: RepairMethod) -> float:
-    """Returns the norm of the concatenated gradient of one sample's loss, by the definitions of DAPT and DPO."""
-    pairs = isinstance(method.objective, DpoMethod)
-    learnt = [
-        _log_probs(target, sample.prompt, part, with_prompt=method.prompt_in_loss and not pairs)
-        for part in sample.continuations
-    ]
-    if isinstance(method.objective, DpoMethod):
-        chosen, rejected = (log_probs.sum() for log_probs in learnt)
-        loss = dpo_loss(chosen, rejected, chosen.detach(), rejected.detach(), beta=method.objective.beta).losses
-    else:
-        loss = -learnt[0].mean()
+    """Returns the norm of the concatenated gradient of one sample's loss, by the definition of its method."""
+    with_prompt = method.prompt_in_loss and isinstance(method.objective, DaptMethod)
+    learnt = [_log_probs(target, sample.prompt, part, with_prompt=with_prompt) for part in sample.continuations]
+    loss = _loss(method.objective, sample, learnt)
     gradients = torch.autograd.grad(loss, list(target.parameters.values()), materialize_grads=True)
     return float(torch.cat([gradient.flatten() for gradient in gradients]).double().norm())
+
+
+def _loss(objective: Method, sample: TokenisedSample, learnt: list[Tensor]) -> Tensor:
+    """Returns the loss of a sample from the log p of its learnt tokens, (tokens,) each; its reference is the model."""
+    sums = [log_probs.sum() for log_probs in learnt]
+    match objective:
+        case DaptMethod():
+            return -learnt[0].mean()
+        case DpoMethod(beta=beta):
+            return _dpo(*sums, beta)
+        case ExmateMethod(penalty_weight=penalty, dpo_weight=weight, beta=beta):
+            chosen, rejected = (log_probs.mean() for log_probs in learnt)
+            return exmate_loss(chosen, rejected, penalty_weight=penalty) + weight * _dpo(*sums, beta)
+        case KtoMethod(beta=beta, desirable_weight=wanted, undesirable_weight=unwanted):
+            sides = [True, False] if len(sums) == 2 else [sample.desirable]
+            return torch.stack(
+                [
+                    (wanted if side else unwanted)
+                    * kto_loss(total - total.detach(), torch.tensor(side), torch.zeros(()), beta=beta)
+                    for side, total in zip(sides, sums, strict=True)
+                ]
+            ).sum()
+        case other:
+            raise ValueError(f"{type(other).__name__} has no oracle")
+
+
+def _dpo(chosen: Tensor, rejected: Tensor, beta: float) -> Tensor:
+    return dpo_loss(chosen, rejected, chosen.detach(), rejected.detach(), beta=beta).losses
 
 
 def _log_probs(

@@ -8,8 +8,13 @@ from llm_repair.core.repair import (
     DaptKlMethod,
     DaptMethod,
     DpoMethod,
+    ExmateMethod,
     FullParameters,
+    IrepairKlMethod,
+    IrepairMethod,
+    KtoMethod,
     LoraParameters,
+    Method,
     Precision,
     RepairMethod,
 )
@@ -44,10 +49,22 @@ def test_the_gradient_is_that_of_the_method_over_what_it_trains() -> None:
     assert (scored.objective, scored.trainable) == (DpoMethod(), LoraParameters(rank=4))
 
 
-def test_the_gradient_of_a_loss_with_a_kl_term_is_that_without_it() -> None:
-    method = RepairMethod(DaptKlMethod(kl_weight=2.0))
-
-    assert scored_method(method, Score.GRAND, dynamics_epochs=1).objective == DaptMethod()
+@pytest.mark.parametrize(
+    ("objective", "scored"),
+    [
+        (DaptMethod(reweighting_temperature=0.5), DaptMethod()),
+        (DaptKlMethod(kl_weight=2.0), DaptMethod()),
+        (IrepairMethod(nll_weight=2.0), DaptMethod()),
+        (IrepairKlMethod(kl_weight=2.0), DaptMethod()),
+        (KtoMethod(beta=0.3, undesirable_weight=1.5), KtoMethod(undesirable_weight=1.5)),
+        (ExmateMethod(penalty_weight=2.0, beta=0.3), ExmateMethod(penalty_weight=2.0)),
+        (ExmateMethod(dpo_weight=1.0, beta=0.3), ExmateMethod(dpo_weight=1.0, beta=0.3)),
+    ],
+)
+def test_what_only_scales_the_gradient_at_the_base_model_or_vanishes_there_is_left_out(
+    objective: Method, scored: Method
+) -> None:
+    assert scored_method(RepairMethod(objective), Score.GRAND, dynamics_epochs=1).objective == scored
 
 
 @pytest.mark.parametrize("score", [Score.EL2N, Score.LOSS])

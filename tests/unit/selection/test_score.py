@@ -30,7 +30,9 @@ from llm_repair.core.execution import StepOutput
 from llm_repair.core.repair import (
     DaptMethod,
     DpoMethod,
+    ExmateMethod,
     FullParameters,
+    KtoMethod,
     LoraParameters,
     Precision,
     RepairMethod,
@@ -113,7 +115,11 @@ def ids_of(words: str) -> tuple[int, ...]:
     return tuple(int(word[1:]) for word in words.split())
 
 
-@pytest.mark.parametrize("method", [DAPT, DPO, replace(DAPT, prompt_in_loss=True)], ids=["dapt", "dpo", "prompt"])
+@pytest.mark.parametrize(
+    "method",
+    [DAPT, DPO, replace(DAPT, prompt_in_loss=True), replace(DPO, objective=ExmateMethod())],
+    ids=["dapt", "dpo", "prompt", "exmate"],
+)
 def test_grand_is_the_norm_of_each_rows_own_gradient(
     store: ArtifactStore, run: Run, model: str, method: RepairMethod
 ) -> None:
@@ -123,7 +129,7 @@ def test_grand_is_the_norm_of_each_rows_own_gradient(
     output = run(step)
 
     target = make_trainable(made("gpt2"), FullParameters(), seed=0)
-    sides = 2 if isinstance(method.objective, DpoMethod) else 1
+    sides = 1 if isinstance(method.objective, DaptMethod) else 2
     expected = [
         expected_norm(
             target,
@@ -135,6 +141,33 @@ def test_grand_is_the_norm_of_each_rows_own_gradient(
     np.testing.assert_allclose(values_of(store, step, output, rows), expected, rtol=1e-5)
     about = about_of(store, output)
     assert (about["path"], about["path_reason"], about["objective"]) == ("ghost", "", type(method.objective).__name__)
+
+
+def test_grand_of_unpaired_rows_is_the_norm_of_the_gradient_of_the_sides_there_are(
+    store: ArtifactStore, run: Run, model: str
+) -> None:
+    first, second, *others = pool()
+    rows = [replace(first, rejected=""), replace(second, chosen=""), *others]
+    step = step_for(store, rows, model, method=replace(DPO, objective=KtoMethod(undesirable_weight=1.5)))
+
+    output = run(step)
+
+    target = make_trainable(made("gpt2"), FullParameters(), seed=0)
+    expected = [
+        expected_norm(
+            target,
+            TokenisedSample(
+                row.id,
+                ids_of(row.prompt),
+                tuple(ids_of(side) for side in (row.chosen, row.rejected) if side),
+                desirable=bool(row.chosen),
+            ),
+            step.method,
+        )
+        for row in rows
+    ]
+    np.testing.assert_allclose(values_of(store, step, output, rows), expected, rtol=1e-5)
+    assert about_of(store, output)["path"] == "ghost"
 
 
 @pytest.mark.parametrize("with_prompt", [False, True])

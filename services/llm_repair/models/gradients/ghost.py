@@ -12,6 +12,7 @@ import inspect
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -62,12 +63,13 @@ class GhostNorms:
         Raises:
           RuleMissing: a layer was called in a way that its rule does not know.
         """
-        ids, predictions = self._layout(samples)
+        ids, owners, predictions = self._layout(samples)
         recording = _Recording(self._rules, len(samples))
         with self._parameters_at_rest(), torch.enable_grad():
             with recording.of_forward(), self._autocast():
                 hidden = self._hidden(ids)
             with torch.no_grad():
+                predictions = self._weighed(samples, owners, hidden, predictions)
                 tied_ids = None if self._tied is None else ids.view(len(samples), -1)
                 head = self._head.gradients(hidden, predictions, tied_ids)
             recording.parts += head.squares
@@ -77,20 +79,42 @@ class GhostNorms:
                 torch.autograd.backward(hidden, head.hidden)
         return recording.sums()
 
-    def _layout(self, samples: Sequence[TokenisedSample]) -> tuple[Tensor, Predictions]:
-        """Lays each continuation out in a row of its own; its last token predicts nothing and is not read."""
-        batch = padded_batch(samples, prompt_in_loss=self._loss.prompt_in_loss).to(self._target.model.device)
+    def _layout(self, samples: Sequence[TokenisedSample]) -> tuple[Tensor, Tensor, Predictions]:
+        """Lays each continuation out in a row of its own; its last token predicts nothing and is not read.
+
+        Returns the ids, (rows, columns), the row of each prediction, and the predictions, not weighed yet.
+        """
+        filled = [self._filled(sample) for sample in samples]
+        batch = padded_batch(filled, prompt_in_loss=self._loss.prompt_in_loss).to(self._target.model.device)
         columns = batch.input_ids.shape[1]
         read = _full_registers(columns - 1, most=self._context)
-        weights = torch.tensor([weight for sample in samples for weight in self._loss.weights(sample)])
         counts = torch.bincount(batch.owners, minlength=batch.sequences).view(len(samples), -1).sum(dim=1)
         predictions = Predictions(
             sources=batch.sources + batch.owners * (read - columns),
             targets=batch.targets,
-            weights=weights.to(batch.owners.device)[batch.owners].unsqueeze(1),
+            weights=torch.ones(len(batch.targets), 1, device=batch.owners.device),
             counts=counts.tolist(),
         )
-        return functional.pad(batch.input_ids, (0, read - columns)), predictions
+        return functional.pad(batch.input_ids, (0, read - columns)), batch.owners, predictions
+
+    def _filled(self, sample: TokenisedSample) -> TokenisedSample:
+        """Returns the sample with as many continuations as any: a token in the place of one that is not there."""
+        missing = self._loss.continuations - len(sample.continuations)
+        return replace(sample, continuations=sample.continuations + (sample.continuations[0][:1],) * missing)
+
+    def _weighed(
+        self, samples: Sequence[TokenisedSample], owners: Tensor, hidden: Tensor, predictions: Predictions
+    ) -> Predictions:
+        """Returns the predictions with the weights of their continuations, 0 for one that is not there."""
+        sides = self._loss.continuations
+        means: list[list[float]] = [[]] * len(samples)
+        if self._loss.needs_log_probs:
+            found = self._head.log_probs(hidden, predictions)
+            sums = found.new_zeros(len(samples) * sides).index_add_(0, owners, found)
+            means = (sums / torch.bincount(owners, minlength=len(sums))).view(-1, sides).tolist()
+        own = [self._loss.weights(sample, mean) for sample, mean in zip(samples, means, strict=True)]
+        weights = torch.tensor([[*some, 0.0][:sides] for some in own], device=owners.device)
+        return replace(predictions, weights=weights.flatten()[owners].unsqueeze(1))
 
     def _hidden(self, ids: Tensor) -> Tensor:
         """Returns the last hidden states. Padding is on the right, so a causal model needs no mask for it."""

@@ -102,12 +102,23 @@ class OutputHead:
         parts = [_joined(parts) for parts in (weight_parts, bias_parts) if parts]
         return HeadGradients(result.view_as(hidden), parts, torch.stack(at_inputs) if at_inputs else None)
 
+    def log_probs(self, hidden: Tensor, predictions: Predictions) -> Tensor:
+        """Returns log p of each target, (predictions,), fp32; hidden: (rows, columns, width)."""
+        states = hidden.detach().flatten(0, 1)
+        losses = [
+            functional.cross_entropy(self._logits(states[run.sources]).float(), run.targets, reduction="none")
+            for run in predictions.runs(self._most)
+        ]
+        return -torch.cat(losses)
+
     def _errors(self, states: Tensor, targets: Tensor) -> Tensor:
         """Returns softmax(logits) - onehot(target), (predictions, vocabulary)."""
-        logits = functional.linear(states.to(self._matrix.dtype), self._matrix, self._offset)
-        errors = torch.softmax(logits, dim=-1, dtype=torch.float32)
+        errors = torch.softmax(self._logits(states), dim=-1, dtype=torch.float32)
         errors[torch.arange(len(targets), device=targets.device), targets] -= 1
         return errors.to(self._matrix.dtype)
+
+    def _logits(self, states: Tensor) -> Tensor:
+        return functional.linear(states.to(self._matrix.dtype), self._matrix, self._offset)
 
 
 def _joined(parts: Sequence[Squares]) -> Squares:

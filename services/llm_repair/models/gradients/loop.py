@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from llm_repair.core.errors import ModelInvalid
 from llm_repair.models.gradients.loss import SampleLoss
 from llm_repair.models.training.adapters import TrainableModel
-from llm_repair.models.training.batches import TokenisedSample, padded_batch
+from llm_repair.models.training.batches import TokenBatch, TokenisedSample, padded_batch
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # torch annotates its norms in part only.
@@ -30,7 +31,7 @@ def looped_norm(target: TrainableModel, sample: TokenisedSample, loss: SampleLos
             logits = target.model(batch.input_ids, attention_mask=batch.attention_mask, use_cache=False).logits
         predicting = logits.flatten(0, 1)[batch.sources].float()
         losses = functional.cross_entropy(predicting, batch.targets, reduction="none")
-        value = (losses * losses.new_tensor(loss.weights(sample))[batch.owners]).sum()
+        value = (losses * losses.new_tensor(loss.weights(sample, _means(-losses.detach(), batch)))[batch.owners]).sum()
     if not value.requires_grad:
         raise ModelInvalid("the loss of this model does not depend on any trained parameter", field="method.trainable")
     try:
@@ -41,3 +42,9 @@ def looped_norm(target: TrainableModel, sample: TokenisedSample, loss: SampleLos
         raise ModelInvalid("autograd finds no gradient of this architecture", field="model") from error
     norms = [float(torch.linalg.vector_norm(gradient, dtype=torch.float64)) for gradient in gradients]
     return math.sqrt(math.fsum(norm * norm for norm in norms))
+
+
+def _means(log_probs: Tensor, batch: TokenBatch) -> list[float]:
+    """Returns the mean of each sequence. log_probs: (predictions,)."""
+    sums = log_probs.new_zeros(batch.sequences).index_add_(0, batch.owners, log_probs)
+    return (sums / torch.bincount(batch.owners, minlength=batch.sequences)).tolist()

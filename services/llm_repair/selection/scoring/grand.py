@@ -6,8 +6,10 @@ weights w.
 We differ:
 - A pretrained model has one w, so there is no expectation. That the norm ranks samples by importance was shown for
   classifiers early in training; Kirsch (2023) could not reproduce it at initialisation.
-- The loss is that of the repair method: the mean negative log-likelihood of a learnt token for DAPT, the loss of the
-  pair for DPO, whose gradient at its reference is β/2 ∇(log π(y-) - log π(y+)), summed over tokens.
+- The loss is that of the repair method: the mean negative log-likelihood of a learnt token for DAPT, also where a KL
+  term stands beside it, whose gradient is 0 at the base model, and for IREPAIR, over all blocks and not the one it
+  will update; the loss of the pair for DPO, whose gradient at its reference is β/2 ∇(log π(y-) - log π(y+)), summed
+  over tokens; for KTO the same with its two weights, and of an unpaired row its one side; EXMATE's with its penalty.
 - The study's release adds up the norms of the parameter tensors, which is not the norm of the gradient, scores another
   text than it trains on, and skips samples that fail.
 

@@ -12,6 +12,7 @@ from llm_repair.artifacts.datasets import Row
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.errors import PoolTooSmall
 from llm_repair.core.execution import Json, StepContext
+from llm_repair.core.repair import UNPAIRED_METHODS
 from llm_repair.core.selection import Score
 from llm_repair.core.steps import ScoreStep, to_json
 from llm_repair.models.gradients.loss import sample_loss
@@ -40,13 +41,14 @@ def model_scores(
       DatasetInvalid: rows lack a continuation that the score compares, or one has no token.
       PromptTooLong: prompts leave no room for a continuation.
       ModelInvalid: the model cannot be loaded, or has no gradient.
-      NotCarriedOut: GRAND of a method that is neither DAPT nor DPO.
+      NotCarriedOut: GRAND of a method that `sample_loss` does not have.
       StepCancelled: the context says so.
     """
     if not rows:
         raise PoolTooSmall("the pool has no rows", pool=0)
     torch.set_num_threads(context.threads)
-    continuations = sample_loss(step.method).continuations if step.score is Score.GRAND else 1
+    by_gradient = step.score is Score.GRAND
+    continuations = sample_loss(step.method).continuations if by_gradient else 1
     context.progress(0, 0, "models", stage="loading model")
     folder = store.materialize(step.model_digest)
     model = load_causal_lm(folder, device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
@@ -57,6 +59,7 @@ def model_scores(
         continuations=continuations,
         max_tokens=longest,
         context=context,
+        unpaired=by_gradient and isinstance(step.method.objective, UNPAIRED_METHODS),
     )
     about: dict[str, Json] = {
         "model": step.model_digest,

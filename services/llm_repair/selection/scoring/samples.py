@@ -32,21 +32,33 @@ class PoolSamples:
 
 
 def pool_samples(
-    rows: Sequence[Row], encoding: Encoding, *, continuations: int, max_tokens: int, context: StepContext
+    rows: Sequence[Row],
+    encoding: Encoding,
+    *,
+    continuations: int,
+    max_tokens: int,
+    context: StepContext,
+    unpaired: bool = False,
 ) -> PoolSamples:
     """Tokenises the chosen continuations of all rows, and the rejected ones where two are compared.
+
+    unpaired: Takes rows with either of them, as they are.
 
     Raises:
       DatasetInvalid: rows without a continuation that is compared, or with one that has no token; named by id.
       PromptTooLong: prompts that leave no room for a continuation; named by id.
       StepCancelled: the context says so.
     """
-    if continuations == 2:
-        _refuse([row.id for row in rows if not row.rejected], "rejected")
-    _refuse([row.id for row in rows if not row.chosen], "chosen")
+    if unpaired:
+        _refuse([row.id for row in rows if not row.chosen and not row.rejected], "chosen or rejected")
+    else:
+        _refuse([row.id for row in rows if continuations == 2 and not row.rejected], "rejected")
+        _refuse([row.id for row in rows if not row.chosen], "chosen")
     samples = tokenise(_texts(rows, continuations, context), encoding, max_tokens=max_tokens)
     known: dict[tuple[object, ...], int] = {}
-    places = [known.setdefault((sample.prompt, sample.continuations), len(known)) for sample in samples]
+    places = [
+        known.setdefault((sample.prompt, sample.continuations, sample.desirable), len(known)) for sample in samples
+    ]
     _, firsts = np.unique(places, return_index=True)
     return PoolSamples(
         [samples[int(first)] for first in firsts],
@@ -86,7 +98,8 @@ def _texts(rows: Sequence[Row], continuations: int, context: StepContext) -> Ite
     for done, row in enumerate(rows):
         context.raise_if_cancelled()
         context.progress(done, len(rows), "samples", stage="tokenising")
-        yield PairText(row.id, row.prompt, (row.chosen, row.rejected)[:continuations])
+        there = tuple(text for text in (row.chosen, row.rejected)[:continuations] if text)
+        yield PairText(row.id, row.prompt, there, desirable=bool(row.chosen))
 
 
 def _refuse(ids: Sequence[str], lacking: str) -> None:

@@ -12,7 +12,8 @@ We differ:
 - One model, the one to be repaired, as in the release: a pretrained model has no ten initialisations to average over.
   Kirsch (2023) could not reproduce that GraNd works at a random initialisation; a pretrained model is not one.
 - The norm is that of the whole gradient, as in the paper; the release adds up the norms of the tensors.
-- The loss is that of the repair method, on the text it learns; the release takes a text that no repair method learns.
+- The loss is that of the repair method, on the texts it learns from; the release takes a text that no repair method
+  learns. Of IREPAIR it is taken over all blocks, not over the one that a step will update.
 - Any budget; ties by id; a sample that cannot be scored fails the step, where the release skips it.
 """
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,9 @@ from llm_repair.core.errors import NotCarriedOut
 from llm_repair.core.repair import (
     DaptMethod,
     DpoMethod,
+    ExmateMethod,
     FullParameters,
+    IrepairMethod,
     KtoMethod,
     LoraParameters,
     Method,
@@ -21,6 +25,7 @@ from llm_repair.core.repair import (
     Trainable,
 )
 from llm_repair.models.gradients.ghost import GhostNorms
+from llm_repair.models.gradients.loop import looped_norm
 from llm_repair.models.gradients.loss import sample_loss
 from llm_repair.models.gradients.rules import RuleMissing
 from llm_repair.models.training.adapters import TrainableModel, make_trainable
@@ -63,6 +68,26 @@ def test_norms_equal_those_of_the_concatenated_gradients_in_a_padded_batch(
     method = method_of(objective, trainable, prompt=prompt)
     target, ghost = prepared(shape, method, tied=tied)
     samples = samples_of(sample_loss(method).continuations)
+
+    found = norms_of(ghost, samples)
+
+    expected = [expected_norm(target, sample, method) for sample in samples]
+    np.testing.assert_allclose(found, expected, rtol=EXACT)
+
+
+@pytest.mark.parametrize("shape", ["gpt2", "pythia", "llama"])
+@pytest.mark.parametrize("trainable", [EVERYTHING, LoraParameters(rank=3)], ids=["full", "lora"])
+@pytest.mark.parametrize(
+    "objective",
+    [KtoMethod(undesirable_weight=1.5), ExmateMethod(penalty_weight=5.0), ExmateMethod(dpo_weight=0.5)],
+    ids=["kto", "exmate", "exmate-dpo"],
+)
+def test_sides_that_weigh_differently_add_up_as_in_the_loss(
+    shape: str, trainable: Trainable, objective: Method
+) -> None:
+    method = method_of(objective, trainable)
+    target, ghost = prepared(shape, method)
+    samples = samples_of(2)
 
     found = norms_of(ghost, samples)
 
@@ -220,6 +245,39 @@ def test_a_layer_without_a_rule_is_named_but_only_where_it_is_trained() -> None:
     GhostNorms(make_trainable(model, FullParameters(layers=(1,)), seed=0), loss, half=False)
 
 
+@pytest.mark.parametrize("half", [False, True])
+def test_of_an_unpaired_sample_its_own_side_counts_also_in_a_batch_with_pairs(half: bool) -> None:
+    method = method_of(KtoMethod(desirable_weight=1.3, undesirable_weight=0.7))
+    target, _ = prepared("gpt2", method)
+    ghost = GhostNorms(target, sample_loss(method), half=half)
+    one, two, three, *_ = samples_of(2)
+    samples = [
+        one,
+        replace(two, continuations=two.continuations[:1]),
+        replace(three, continuations=three.continuations[1:], desirable=False),
+    ]
+
+    found = norms_of(ghost, samples)
+
+    expected = [expected_norm(target, sample, method) for sample in samples]
+    np.testing.assert_allclose(found, expected, rtol=0.02 if half else EXACT)
+    looped = [looped_norm(target, sample, sample_loss(method), half=False) for sample in samples]
+    np.testing.assert_allclose(looped, expected, rtol=EXACT)
+
+
+def test_the_penalty_of_exmate_fades_with_the_probability_of_what_it_penalises() -> None:
+    """Of two equal sides of mean log-probability log π̄ the gradients are parallel: 1 against λ π̄."""
+    target, plain = prepared("gpt2", method_of(DaptMethod()))
+    penalised = GhostNorms(target, sample_loss(method_of(ExmateMethod(penalty_weight=3.0))), half=False)
+    one = samples_of(1)[0]
+    pair = replace(one, continuations=one.continuations * 2)
+    ids = torch.tensor([[*one.prompt, *one.continuations[0]]])
+    log_probs = torch.log_softmax(target.model(ids).logits[0, :-1], dim=-1).gather(1, ids[0, 1:, None])
+    mean = log_probs[len(one.prompt) - 1 :].mean().exp().item()
+
+    np.testing.assert_allclose(norms_of(penalised, [pair]), abs(1 - 3 * mean) * norms_of(plain, [one]), rtol=EXACT)
+
+
 def test_other_methods_are_not_scored() -> None:
-    with pytest.raises(NotCarriedOut, match="KtoMethod"):
-        sample_loss(method_of(KtoMethod()))
+    with pytest.raises(NotCarriedOut, match="IrepairMethod"):
+        sample_loss(method_of(IrepairMethod()))

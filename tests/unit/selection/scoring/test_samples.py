@@ -47,6 +47,24 @@ def test_rows_that_lack_a_side_are_named_and_not_quoted(context: Any) -> None:
     assert "secret" not in refused.value.message
 
 
+def test_unpaired_rows_are_taken_as_they_are_and_one_text_on_two_sides_is_two_samples(context: Any) -> None:
+    rows = [Row("a", "x", "y", "z"), Row("b", "x", "y"), Row("c", "x", rejected="y"), Row("d", "x", rejected="y")]
+
+    pool = pool_samples(rows, LETTERS, continuations=2, max_tokens=10, context=context, unpaired=True)
+
+    assert [len(sample.continuations) for sample in pool.distinct] == [2, 1, 1]
+    assert [sample.desirable for sample in pool.distinct] == [True, True, False]
+    assert pool.places.tolist() == [0, 1, 2, 2]
+
+
+def test_unpaired_rows_without_either_side_are_named(context: Any) -> None:
+    with pytest.raises(DatasetInvalid) as refused:
+        pool_samples(
+            [Row("a", "x"), Row("b", "x", "y")], LETTERS, continuations=2, max_tokens=9, context=context, unpaired=True
+        )
+    assert refused.value.metadata == {"count": "1", "ids": "a"}
+
+
 @pytest.mark.parametrize("shards", [1, 2, 7])
 def test_batches_come_back_in_order_whatever_the_shards(context: Any, shards: int) -> None:
     samples = [TokenisedSample(str(number), (1,), ((2,) * (number + 1),)) for number in range(9)]
