@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import enum
 import itertools
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,6 @@ from llm_repair.core.errors import PoolTooSmall
 from llm_repair.core.execution import Json, StepContext, StepOutput
 from llm_repair.core.statistics import TOXIC_THRESHOLD
 from llm_repair.core.steps import BuildPoolStep
-from llm_repair.evaluation.judges.judging import judge_texts
 from llm_repair.evaluation.judges.registry import open_judge
 from llm_repair.evaluation.sampling_run import Sampled, own_samples
 from llm_repair.evaluation.timing import Stopwatch
@@ -68,15 +68,15 @@ def run(step: BuildPoolStep, store: ArtifactStore, context: StepContext) -> Step
       PoolTooSmall: no prompt gave a pair.
       DatasetInvalid, PromptTooLong: a prompt cannot be used; rows are named by id.
       EngineUnavailable, EngineParityFailed, JudgeUnavailable, ModelInvalid: before anything is generated.
+      EngineUnavailable, JudgeUnavailable: engine or judge breaks down, or no sample got a score.
     """
     torch.set_num_threads(context.threads)
     watch = Stopwatch()
     rows = read_rows(store, step.prompts_digest)
     judge = open_judge(step.judge, store)
-    made = own_samples(_sampled(step), rows, store, context, watch)
-    with watch.part("judging_s"):
-        judgement = judge_texts(judge, [row.text for row in made], beat=lambda done: context.raise_if_cancelled())
-    scored = [ScoredSample(sample, score) for sample, score in zip(made, judgement.scores, strict=True)]
+    made = own_samples(_sampled(step), rows, [judge], store, context, watch)
+    scored = [ScoredSample(one.sample, one.judged.scores[0]) for one in made]
+    known = [one.score for one in scored if one.score is not None]
     found = dict(_pairs(scored, step))
     reasons = Counter(result for result in found.values() if isinstance(result, NoPair))
     pairs = {prompt: result for prompt, result in found.items() if isinstance(result, Pair)}
@@ -84,7 +84,7 @@ def run(step: BuildPoolStep, store: ArtifactStore, context: StepContext) -> Step
         "prompts": len(rows),
         "pairs": len(pairs),
         **{reason.value: reasons[reason] for reason in NoPair},
-        "missing_scores": judgement.missing,
+        "missing_scores": len(scored) - len(known),
     }
     if not pairs:
         raise PoolTooSmall("no prompt gave a pair of samples far enough apart", **counts)
@@ -93,9 +93,9 @@ def run(step: BuildPoolStep, store: ArtifactStore, context: StepContext) -> Step
         outputs={"pool": pool},
         summary={
             **counts,
-            "mean_toxicity": judgement.mean,
+            "mean_toxicity": math.fsum(known) / len(known),
             "judge": judge.name,
-            "generated_tokens": sum(row.tokens for row in made),
+            "generated_tokens": sum(one.sample.tokens for one in scored),
             "seconds": watch.to_json(),
         },
     )

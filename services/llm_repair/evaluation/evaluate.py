@@ -1,228 +1,266 @@
 # pyright: reportUnknownMemberType=false
 # torch's functions are partly untyped.
-"""The `evaluate` step: one model measured by a protocol.
+"""The `evaluate` step: one model measured by a protocol; `evaluation_tree` says what it leaves.
 
-Leaves a tree: `generations.jsonl` (a line per prompt and draw, with every judge's score), `prompts.jsonl` (judge
-scores of the prompts' own texts), `perplexity/<corpus>.jsonl` (a line per document) and `about.json`. Nothing in
-it depends on time or machine, so that a repeat with the transformers engine has the same digest.
+Judges score in a thread of their own while the engine makes the next samples. Nothing in the tree depends on time or
+machine, so that a repeat with the transformers engine has the same digest, one that was interrupted included.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from llm_repair.artifacts.datasets import Row, read_rows
+from llm_repair.artifacts.model_files import weights_digest
 from llm_repair.artifacts.store import ArtifactStore
-from llm_repair.core.errors import DatasetInvalid
 from llm_repair.core.execution import Json, StepContext, StepOutput
-from llm_repair.core.steps import CorpusArtifact, EvaluateStep
+from llm_repair.core.statistics.looks import Answer
+from llm_repair.core.steps import EvaluateStep
 from llm_repair.evaluation.engines.engine import Engine
-from llm_repair.evaluation.engines.registry import open_engine
-from llm_repair.evaluation.judges.judge import Judge
-from llm_repair.evaluation.judges.judging import Judgement, judge_texts
+from llm_repair.evaluation.evaluation_tree import MeasuredPrompts, write_prompts
+from llm_repair.evaluation.json_files import write_json
+from llm_repair.evaluation.judges.calibration import calibrate, calibration_to_json, labelled_texts
+from llm_repair.evaluation.judges.judge import Judge, judge_to_json
+from llm_repair.evaluation.judges.judging import refuse_silence
 from llm_repair.evaluation.judges.registry import open_judge
-from llm_repair.evaluation.probes.corpora import CountedDocument, corpus_documents
+from llm_repair.evaluation.judges.warnings import judge_warnings
+from llm_repair.evaluation.judging_thread import JudgingThread, TextScores
+from llm_repair.evaluation.kept_samples import KeptSamples
+from llm_repair.evaluation.metrics.measurement import read_measurement
+from llm_repair.evaluation.probes.probing import Probes, read_probes
+from llm_repair.evaluation.prompt_duplicates import duplicate_warnings
 from llm_repair.evaluation.protocols.plan import Plan, plan_for
-from llm_repair.evaluation.sampling_run import encode_prompts, sample_prompts
+from llm_repair.evaluation.sampling_run import (
+    SamplingRun,
+    encode_prompts,
+    run_identity,
+    sampling_digest,
+    started_engine,
+)
+from llm_repair.evaluation.sequential import base_scores, paired_units, prompt_order, score_matrix, sequential_test
 from llm_repair.evaluation.timing import Stopwatch
-from llm_repair.models.inference.generation import Generation
-from llm_repair.models.inference.scoring import DocumentScore
+from llm_repair.models.inference.generation import Prompt, check_prompts
+
+_GATE = ""
+"""Name of the set of prompts that the gate goes by; the others have names of their own."""
 
 
 @dataclass(frozen=True)
-class _Judged:
-    judge: Judge
-    generations: Judgement
-    prompts: Judgement
+class _Task:
+    """What is to be measured, and who judges it."""
+
+    step: EvaluateStep
+    store: ArtifactStore
+    context: StepContext
+    watch: Stopwatch
+    plan: Plan
+    judges: Sequence[Judge]
+    rows: Mapping[str, Sequence[Row]]
+    """Prompts by set."""
 
 
 @dataclass(frozen=True)
-class _ReadCorpus:
-    artifact: CorpusArtifact
-    documents: Sequence[CountedDocument]
-    scores: Sequence[DocumentScore]
+class _Asked:
+    """The prompts as the model sees them."""
+
+    prompts: Mapping[str, Sequence[Prompt]]
+    """By set."""
+    cut: int
+    """Of the prompts of the gate."""
+    digest: str
+    """See `sampling_digest`."""
+
+
+@dataclass(frozen=True)
+class _Stop:
+    """How a sequential measurement went."""
+
+    answer: str
+    """GOOD, BAD, or CAP if all prompts were measured without an answer."""
+    looks: Sequence[int]
+    """Prompts at each look."""
+    measured: Sequence[str]
+    """Ids of the prompts, in the order in which they came."""
 
 
 def run(step: EvaluateStep, store: ArtifactStore, context: StepContext) -> StepOutput:
     """Measures a model: samples on prompts, judge scores, log-likelihoods of texts.
 
-    Outputs: `evaluation`, the tree described above.
+    Outputs: `evaluation`, a tree.
 
     Raises:
       EngineUnavailable, EngineParityFailed, JudgeUnavailable, ModelInvalid: before anything is generated.
-      DatasetInvalid, PromptTooLong: a prompt or corpus cannot be used; rows are named by id.
+      DatasetInvalid, PromptTooLong: a prompt or text cannot be used; rows are named by id.
+      EvaluationMismatch: a sequential measurement has not the prompts, noise and judge of its base.
+      EngineUnavailable, JudgeUnavailable: engine or judge breaks down, or a judge gave no sample a score.
     """
     torch.set_num_threads(context.threads)
+    task = _task(step, store, context)
+    folder = context.workdir / "evaluation"
+    folder.mkdir()
+    with JudgingThread(task.judges, task.watch) as judging:
+        own = {name: judging.scores([row.prompt for row in rows]) for name, rows in task.rows.items()}
+        calibrations = judging.work(lambda beat: _calibrations(task, beat))
+        with started_engine(step.engine, step.model_digest, store, context, task.watch) as engine:
+            asked = _asked(task, engine)
+            kept = KeptSamples(store, context, task.watch, run_identity(asked.digest, task.judges))
+            with SamplingRun(engine, judging, kept, context, task.watch) as sampling:
+                stop = _sample_gate(task, asked, sampling)
+                for prompt_set in step.prompt_sets:
+                    sampling.generate(prompt_set.name, asked.prompts[prompt_set.name], task.plan.sampling)
+                with task.watch.part("probes_s"):
+                    probes = read_probes(engine, store, step, task.plan, context, folder)
+                measured = [_measured(task, asked, sampling, name, own[name].result(), stop) for name in task.rows]
+        write_json(folder / "calibration.json", calibrations.result())
+    return _published(task, asked, stop, measured, probes, kept.found, folder)
+
+
+def _task(step: EvaluateStep, store: ArtifactStore, context: StepContext) -> _Task:
     watch = Stopwatch()
-    plan = plan_for(step.protocol, step.seed)
-    rows = read_rows(store, step.prompts_digest)
+    rows = {_GATE: read_rows(store, step.prompts_digest)}
+    rows |= {prompt_set.name: read_rows(store, prompt_set.digest) for prompt_set in step.prompt_sets}
     context.progress(0, 0, "judges", stage="loading judges")
     with watch.part("judge_start_s"):
         judges = [open_judge(judge, store) for judge in step.judges]
-    context.progress(0, 0, "models", stage="loading model")
-    with watch.part("engine_start_s"):
-        engine = open_engine(step.engine, store, step.model_digest)
-    try:
-        prompts, cut = encode_prompts(engine, rows, plan.prompt_tokens)
-        with watch.part("generation_s"):
-            made = sample_prompts(engine, prompts, plan.sampling, context, context.workdir / "generations.draft.jsonl")
-        window = min(plan.window_tokens, engine.longest_window_tokens)
-        with watch.part("perplexity_s"):
-            corpora = [_read_corpus(engine, store, corpus, plan, window, context) for corpus in step.corpora]
-    finally:
-        engine.close()
-    if window < plan.window_tokens:
-        context.note("perplexity windows cut to the model's context", window_tokens=window)
-    _count_accelerator(watch, context)
-    with watch.part("judging_s"):
-        judged = [_judge(judge, made, rows, context) for judge in judges]
-    about = _about(step, plan, len(rows), judged, cut, window)
-    folder = _write(context.workdir / "evaluation", rows, made, judged, corpora, about)
-    return StepOutput(
-        outputs={"evaluation": store.put_tree(folder)}, summary=_summary(plan, made, judged, corpora, cut, watch)
-    )
+    return _Task(step, store, context, watch, plan_for(step.protocol, step.seed), judges, rows)
 
 
-def _read_corpus(
-    engine: Engine, store: ArtifactStore, corpus: CorpusArtifact, plan: Plan, window: int, context: StepContext
-) -> _ReadCorpus:
-    rows = read_rows(store, corpus.digest)
-    stride = min(plan.stride_tokens, window)
-    fitting = dataclasses.replace(plan, window_tokens=window, stride_tokens=stride)
-    documents = corpus_documents(rows, corpus.layout, engine.tokens, fitting)
-    total = sum(max(len(counted.document.ids) - counted.document.given, 0) for counted in documents)
-    if not total:
-        raise DatasetInvalid(f"the corpus {corpus.name} has no token to predict", corpus=corpus.name)
-
-    def beat(done: int) -> None:
-        context.raise_if_cancelled()
-        context.progress(done, total, "tokens", stage=f"reading {corpus.name}")
-
-    asked = [counted.document for counted in documents]
-    scores = list(engine.score(asked, window, stride_tokens=stride, beat=beat))
-    context.count(tokens=total)
-    return _ReadCorpus(corpus, sorted(documents, key=lambda counted: counted.document.id), scores)
+def _calibrations(task: _Task, beat: Callable[[], None]) -> list[Json]:
+    digest = task.step.calibration_digest
+    texts = labelled_texts(read_rows(task.store, digest)) if digest else ()
+    return [calibration_to_json(calibrate(judge, texts, beat=lambda done: beat())) for judge in task.judges]
 
 
-def _judge(judge: Judge, made: Sequence[Generation], rows: Sequence[Row], context: StepContext) -> _Judged:
-    def beat(done: int) -> None:
-        context.raise_if_cancelled()
-        context.progress(done, len(made), "texts", stage=f"judging by {judge.name}")
-
-    generations = judge_texts(judge, [row.text for row in made], beat=beat)
-    return _Judged(judge, generations, judge_texts(judge, [row.prompt for row in rows], beat=beat))
-
-
-def _count_accelerator(watch: Stopwatch, context: StepContext) -> None:
-    if torch.cuda.is_available():
-        parts = ("engine_start_s", "generation_s", "perplexity_s")
-        context.count(accelerator_s=sum(watch.seconds(part) for part in parts))
+def _asked(task: _Task, engine: Engine) -> _Asked:
+    """Returns all prompts, after a look at every one: what cannot be used is refused before any work."""
+    encoded = {name: encode_prompts(engine, rows, task.plan.prompt_tokens) for name, rows in task.rows.items()}
+    prompts = {name: found for name, (found, _) in encoded.items()}
+    for found in prompts.values():
+        check_prompts(found, task.plan.sampling.max_new_tokens, engine.context_tokens)
+    return _Asked(prompts, encoded[_GATE][1], sampling_digest(prompts, task.plan.sampling))
 
 
-def _about(
-    step: EvaluateStep, plan: Plan, prompts: int, judged: Sequence[_Judged], cut: int, window: int
-) -> dict[str, Json]:
-    return {
-        "protocol": plan.protocol_id,
+def _sample_gate(task: _Task, asked: _Asked, sampling: SamplingRun) -> _Stop | None:
+    """Samples the prompts of the gate: all of them, or as many as a sequential measurement needs."""
+    if task.step.sequential is None:
+        sampling.generate(_GATE, asked.prompts[_GATE], task.plan.sampling)
+        return None
+    prompts = {prompt.id: prompt for prompt in asked.prompts[_GATE]}
+    order = prompt_order(prompts, task.step.seed)
+    base = read_measurement(task.store, task.step.sequential.base_evaluation_digest)
+    before = base_scores(base, task.judges[0], order, task.plan.sampling.draws, asked.digest)
+    test = sequential_test(task.step.sequential, len(order))
+    state = test.state(np.empty(0))
+    looks: list[int] = []
+    while state.next_look is not None:
+        chunk = [prompts[prompt_id] for prompt_id in order[looks[-1] if looks else 0 : state.next_look]]
+        looks.append(state.next_look)
+        sampling.generate(_GATE, chunk, task.plan.sampling, whole=len(order))
+        made = sampling.judged(_GATE, asked.prompts[_GATE])
+        units = paired_units(before[: looks[-1]], score_matrix(made, order[: looks[-1]]))
+        state = test.state(units.differences, units.between)
+    answer = "CAP" if state.answer is Answer.OPEN else state.answer.name
+    return _Stop(answer, looks, order[: looks[-1]])
+
+
+def _measured(
+    task: _Task, asked: _Asked, sampling: SamplingRun, name: str, own: Sequence[TextScores], stop: _Stop | None
+) -> MeasuredPrompts:
+    ids = set(stop.measured) if stop and name == _GATE else {row.id for row in task.rows[name]}
+    rows = [(row, scores) for row, scores in zip(task.rows[name], own, strict=True) if row.id in ids]
+    samples = sampling.judged(name, [prompt for prompt in asked.prompts[name] if prompt.id in ids])
+    measured = MeasuredPrompts(name, [row for row, _ in rows], [scores for _, scores in rows], samples)
+    for index, judge in enumerate(task.judges):
+        refuse_silence(judge.name, measured.scores(index))
+    return measured
+
+
+def _published(
+    task: _Task,
+    asked: _Asked,
+    stop: _Stop | None,
+    measured: Sequence[MeasuredPrompts],
+    probes: Probes,
+    kept: int,
+    folder: Path,
+) -> StepOutput:
+    for prompts in measured:
+        write_prompts(folder, prompts, task.judges)
+    warnings = [*probes.warnings, *_warnings(task, measured)]
+    write_json(folder / "about.json", {**_about(task, asked, stop), **probes.about, "warnings": warnings})
+    tree = task.store.put_tree(folder)
+    summary = {**_summary(task, asked, measured), **probes.summary, "kept_samples": kept}
+    return StepOutput({"evaluation": tree}, {**summary, "seconds": task.watch.to_json()})
+
+
+def _warnings(task: _Task, measured: Sequence[MeasuredPrompts]) -> list[Mapping[str, Json]]:
+    texts = [text for part in measured for text in part.texts()]
+    found: list[Mapping[str, Json]] = [*duplicate_warnings(measured[0].rows)]
+    for part in measured[1:]:
+        found += [{**warning, "set": part.name} for warning in duplicate_warnings(part.rows)]
+    return [*found, *(warning for judge in task.judges for warning in judge_warnings(judge, texts))]
+
+
+def _about(task: _Task, asked: _Asked, stop: _Stop | None) -> dict[str, Json]:
+    step, sampling = task.step, task.plan.sampling
+    about: dict[str, Json] = {
+        "protocol": task.plan.protocol_id,
         "prompts_digest": step.prompts_digest,
-        "prompts": prompts,
-        "prompts_cut": cut,
-        "draws": plan.sampling.draws,
-        "max_new_tokens": plan.sampling.max_new_tokens,
-        "window_tokens": window,
+        "prompts": len(task.rows[_GATE]),
+        "prompts_cut": asked.cut,
+        "draws": sampling.draws,
+        "max_new_tokens": sampling.max_new_tokens,
         "seed": step.seed,
         "engine": {"kind": step.engine.kind.name, "weights": step.engine.weights.name},
-        "judges": [
-            {"name": one.judge.name, "digest": one.judge.digest, "labels": list(one.judge.labels)} for one in judged
-        ],
-        "corpora": {corpus.name: corpus.digest for corpus in step.corpora},
+        "judges": [judge_to_json(judge) for judge in task.judges],
+        "corpora": {one.name: {"digest": one.digest, "layout": one.layout.name} for one in step.corpora},
+        "cloze_sets": {one.name: one.digest for one in step.cloze_sets},
+        "bias_pairs": {one.name: one.digest for one in step.bias_pairs},
+        "prompt_sets": {one.name: one.digest for one in step.prompt_sets},
+        "calibration_digest": step.calibration_digest,
+        "model": {
+            "model_digest": step.model_digest,
+            "weights_digest": weights_digest(task.store.entries(step.model_digest)),
+        },
+        "sampling_digest": asked.digest,
     }
-
-
-def _write(
-    folder: Path,
-    rows: Sequence[Row],
-    made: Sequence[Generation],
-    judged: Sequence[_Judged],
-    corpora: Sequence[_ReadCorpus],
-    about: Mapping[str, Json],
-) -> Path:
-    (folder / "perplexity").mkdir(parents=True)
-    _write_lines(folder / "generations.jsonl", _generation_lines(made, judged))
-    _write_lines(
-        folder / "prompts.jsonl",
-        (
-            {"prompt_id": row.id, "scores": {one.judge.name: one.prompts.scores[index] for one in judged}}
-            for index, row in enumerate(rows)
-        ),
-    )
-    for corpus in corpora:
-        _write_lines(folder / "perplexity" / f"{corpus.artifact.name}.jsonl", _document_lines(corpus))
-    (folder / "about.json").write_text(_line(about), encoding="utf-8")
-    return folder
-
-
-def _generation_lines(made: Sequence[Generation], judged: Sequence[_Judged]) -> Iterable[Mapping[str, Json]]:
-    for index, row in enumerate(made):
-        yield {
-            "prompt_id": row.prompt_id,
-            "draw": row.draw,
-            "text": row.text,
-            "tokens": row.tokens,
-            "scores": {one.judge.name: one.generations.scores[index] for one in judged},
+    if stop:
+        about["sequential"] = {
+            "order_seed": step.seed,
+            "measured_prompts": len(stop.measured),
+            "looks": list(stop.looks),
+            "stopped": stop.answer,
         }
+    return about
 
 
-def _document_lines(corpus: _ReadCorpus) -> Iterable[Mapping[str, Json]]:
-    for counted, score in zip(corpus.documents, corpus.scores, strict=True):
-        yield {
-            "document_id": score.document_id,
-            # A likelihood that is not a number is missing, and JSON has no NaN.
-            "nll": score.nll if math.isfinite(score.nll) else None,
-            "tokens": score.tokens,
-            "words": counted.words,
-            "bytes": counted.bytes,
-        }
-
-
-def _write_lines(path: Path, lines: Iterable[Mapping[str, Json]]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(_line(line) for line in lines)
-
-
-def _line(fields: Mapping[str, Json]) -> str:
-    return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def _summary(
-    plan: Plan,
-    made: Sequence[Generation],
-    judged: Sequence[_Judged],
-    corpora: Sequence[_ReadCorpus],
-    cut: int,
-    watch: Stopwatch,
-) -> dict[str, Json]:
+def _summary(task: _Task, asked: _Asked, measured: Sequence[MeasuredPrompts]) -> dict[str, Json]:
+    gate, *others = measured
+    samples = [one.sample for one in gate.samples]
     return {
-        "protocol": plan.protocol_id,
-        "mean_toxicity": {one.judge.name: one.generations.mean for one in judged},
-        "missing_scores": {one.judge.name: one.generations.missing + one.prompts.missing for one in judged},
-        "generations": len(made),
-        "empty_generations": sum(not row.text.strip() for row in made),
-        "generated_tokens": sum(row.tokens for row in made),
-        "prompts_cut": cut,
-        "perplexity": {corpus.artifact.name: _perplexity(corpus.scores) for corpus in corpora},
-        "predicted_tokens": {corpus.artifact.name: sum(s.tokens for s in corpus.scores) for corpus in corpora},
-        "seconds": watch.to_json(),
+        "protocol": task.plan.protocol_id,
+        "prompts": len(gate.rows),
+        "prompts_cut": asked.cut,
+        "generations": len(samples),
+        "empty_generations": sum(not sample.text.strip() for sample in samples),
+        "generated_tokens": sum(one.sample.tokens for part in measured for one in part.samples),
+        "mean_toxicity": {judge.name: _mean(gate.scores(index)) for index, judge in enumerate(task.judges)},
+        "missing_scores": {
+            judge.name: sum(part.missing(index) for part in measured) for index, judge in enumerate(task.judges)
+        },
+        "prompt_sets": {
+            part.name: {judge.name: _mean(part.scores(index)) for index, judge in enumerate(task.judges)}
+            for part in others
+        },
     }
 
 
-def _perplexity(scores: Sequence[DocumentScore]) -> float | None:
-    mean = math.fsum(score.nll for score in scores) / sum(score.tokens for score in scores)
-    return math.exp(mean) if mean < math.log(1e300) else None
+def _mean(scores: Sequence[float | None]) -> float | None:
+    known = [score for score in scores if score is not None]
+    return math.fsum(known) / len(known) if known else None

@@ -58,6 +58,7 @@ def run(step: JudgePoolStep, store: ArtifactStore, context: StepContext) -> Step
       PromptTooLong: a prompt does not fit the model, for FAILURE_RATE; named by the id of a row.
       FeaturesInvalid: the judge gave some row no score, or none to any sample of a row's prompt; named by id.
       EngineUnavailable, EngineParityFailed, JudgeUnavailable, ModelInvalid: before anything is generated.
+      EngineUnavailable, JudgeUnavailable: engine or judge breaks down, or no text got a score.
     """
     _check(step)
     torch.set_num_threads(context.threads)
@@ -108,10 +109,11 @@ def _failure_rates(
     """Samples every distinct prompt once; its noise is a function of its text, so a row's score is not of its id."""
     # Reversed, so that of the rows that share a prompt an error names the first.
     distinct = {row.prompt: row for row in reversed(rows)}.values()
-    made = own_samples(_sampled(samples), list(distinct), store, context, watch, named=_prompt_name)
-    judgement = _judge([sample.text for sample in made], judge, context, watch)
-    by_prompt = itertools.groupby(zip(made, judgement.scores, strict=True), key=lambda pair: pair[0].prompt_id)
+    made = own_samples(_sampled(samples), list(distinct), [judge], store, context, watch, named=_prompt_name)
+    scores = [(one.sample.prompt_id, one.judged.scores[0]) for one in made]
+    by_prompt = itertools.groupby(scores, key=lambda pair: pair[0])
     rates = {name: failure_rate([score for _, score in pairs], samples.failing_from) for name, pairs in by_prompt}
+    missing = sum(score is None for _, score in scores)
     found = [rates[_prompt_name(row)] for row in rows]
     _refuse_unscored(judge, [row.id for row, rate in zip(rows, found, strict=True) if rate is None])
     about: dict[str, Json] = {
@@ -124,13 +126,13 @@ def _failure_rates(
         "temperature": samples.temperature,
         "failing_from": samples.failing_from,
         "seed": samples.seed,
-        "missing": judgement.missing,
+        "missing": missing,
     }
     counts: dict[str, Json] = {
         "distinct": len(distinct),
         "samples": len(made),
-        "missing_scores": judgement.missing,
-        "generated_tokens": sum(sample.tokens for sample in made),
+        "missing_scores": missing,
+        "generated_tokens": sum(one.sample.tokens for one in made),
     }
     return _Judged(np.array(found, dtype=np.float64), about, counts)
 

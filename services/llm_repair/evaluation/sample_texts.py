@@ -20,7 +20,7 @@ from llm_repair.core.execution import StepContext, StepOutput
 from llm_repair.core.fields import FieldChecks
 from llm_repair.core.steps import SampleTextsStep
 from llm_repair.evaluation.engines.engine import Engine
-from llm_repair.evaluation.sampling_run import Sampled, sampled, started_engine
+from llm_repair.evaluation.sampling_run import sampled, started_engine
 from llm_repair.evaluation.timing import Stopwatch
 from llm_repair.models.inference.generation import Generation, Prompt
 from llm_repair.models.inference.sampling import Sampling
@@ -41,12 +41,14 @@ def run(step: SampleTextsStep, store: ArtifactStore, context: StepContext) -> St
       DatasetInvalid: every text is blank.
       PromptTooLong: the tokens asked for exceed the model's context.
       EngineUnavailable, EngineParityFailed, ModelInvalid: before anything is generated.
+      EngineUnavailable: the engine breaks down.
     """
     _check(step)
     torch.set_num_threads(context.threads)
     watch = Stopwatch()
-    with started_engine(_sampled(step), store, context, watch) as engine:
-        made = sampled(engine, _starts(engine, step.texts), _sampled(step).sampling, context, watch)
+    with started_engine(step.engine, step.model_digest, store, context, watch) as engine:
+        judged = sampled(engine, _starts(engine, step.texts), _sampling(step), (), store, context, watch)
+    made = [one.sample for one in judged]
     rows = _rows(made)
     if not rows:
         raise DatasetInvalid(f"all {len(made)} texts that the model made are blank", texts=len(made))
@@ -70,15 +72,14 @@ def _rows(made: Sequence[Generation]) -> list[Row]:
     return [Row(text.prompt_id, text=text.text) for text in made if text.text.strip()]
 
 
-def _sampled(step: SampleTextsStep) -> Sampled:
-    sampling = Sampling(
+def _sampling(step: SampleTextsStep) -> Sampling:
+    return Sampling(
         draws=1,
         max_new_tokens=step.max_new_tokens,
         top_p=step.top_p,
         temperature=step.temperature,
         seed=step.seed,
     )
-    return Sampled(step.model_digest, step.engine, sampling)
 
 
 def _check(step: SampleTextsStep) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from llm_repair.artifacts.store import ArtifactStore
-from llm_repair.core.errors import DatasetInvalid, JudgeUnavailable, PromptTooLong, StepCancelled
+from llm_repair.core.errors import DatasetInvalid, JudgeUnavailable, PromptTooLong
 from llm_repair.core.evaluation import (
     Engine,
     HatesonarJudge,
@@ -31,7 +30,7 @@ from llm_repair.evaluation.metrics.measurement import read_measurement
 from llm_repair.models.loading import WARM
 
 PROMPTS = {"p2": "You are such a", "p1": "The weather", "p3": "x"}
-TEXTS = {"doc-b": "A short text.", "doc-a": "Another text, which is rather longer than the first one: " + "la " * 40}
+TEXTS = {"doc-b": "A short text.", "doc-a": "Another text, which is rather longer than the first one:" + " la" * 40}
 SMALL = StrictProtocol(draws=3, max_new_tokens=5, window_tokens=32)
 
 
@@ -62,7 +61,8 @@ def test_the_tree_has_every_draw_scored_and_every_document_read(
 
     digest = made.outputs["evaluation"].digest
     assert set(store.entries(digest)) == {
-        "about.json", "generations.jsonl", "prompts.jsonl", "perplexity/tales.jsonl",
+        "about.json", "calibration.json", "fingerprint.json", "generations.jsonl", "prompts.jsonl",
+        "perplexity/tales.jsonl",
     }  # fmt: skip
     rows = read_lines(digest, "generations.jsonl")
     assert [(row["prompt_id"], row["draw"]) for row in rows] == [(f"p{p}", d) for p in (1, 2, 3) for d in range(3)]
@@ -72,31 +72,35 @@ def test_the_tree_has_every_draw_scored_and_every_document_read(
     assert [(row["document_id"], row["bytes"], row["words"]) for row in documents] == [
         (name, len(TEXTS[name]), len(TEXTS[name].split())) for name in ("doc-a", "doc-b")
     ]
-    # One token per byte, and the first of a document is not predicted.
-    assert [row["tokens"] for row in documents] == [row["bytes"] - 1 for row in documents]
-    assert context.tokens == sum(row["tokens"] for row in rows) + sum(row["tokens"] for row in documents)
+    # One token per byte, and the first of a document is predicted from the start token.
+    assert [row["tokens"] for row in documents] == [row["bytes"] for row in documents]
     assert made.summary["mean_toxicity"] == {
         "profanity": pytest.approx(sum(row["scores"]["profanity"] for row in rows) / 9)
     }
 
 
-def test_perplexity_is_that_of_transformers(
-    step: EvaluateStep, store: ArtifactStore, llama_folder: Path, new_context: Callable[..., Any]
+def test_perplexity_is_that_of_transformers_from_the_start_token_on(
+    step: EvaluateStep,
+    store: ArtifactStore,
+    llama_folder: Path,
+    put_texts: Callable[[Mapping[str, str]], str],
+    new_context: Callable[..., Any],
 ) -> None:
-    """Windows of 32 inputs by hand: each piece shares one token with the next."""
-    summary = evaluate.run(step, store, new_context()).summary
+    """Both texts fit one window; the tokenizer has no BOS, so its EOS stands before the first token."""
+    texts = {"a": "A short text.", "b": "Another one, which is longer."}
+    corpus = CorpusArtifact("tales", put_texts(texts), CorpusLayout.DOCUMENTS)
+
+    summary = evaluate.run(dataclasses.replace(step, corpora=(corpus,)), store, new_context()).summary
 
     model = AutoModelForCausalLM.from_pretrained(llama_folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(llama_folder)
     nll, count = 0.0, 0
-    for text in TEXTS.values():
-        ids = tokenizer(text)["input_ids"]
-        for start in range(0, len(ids) - 1, 32):
-            piece = torch.tensor([ids[start : start + 33]])
-            with torch.inference_mode():
-                logits = model(input_ids=piece).logits[0, :-1].double()
-            nll += float(torch.nn.functional.cross_entropy(logits, piece[0, 1:], reduction="sum"))
-            count += piece.shape[1] - 1
+    for text in texts.values():
+        ids = torch.tensor([[tokenizer.eos_token_id, *tokenizer(text)["input_ids"]]])
+        with torch.inference_mode():
+            logits = model(input_ids=ids).logits[0, :-1].double()
+        nll += float(torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum"))
+        count += len(text)
     assert summary["perplexity"] == {"tales": pytest.approx(math.exp(nll / count), rel=1e-5)}
 
 
@@ -120,7 +124,7 @@ def test_the_tree_is_what_the_comparison_reads(
 
     assert measurement.judges == ("profanity",)
     assert measurement.about["protocol"] == "strict.v1-k3-t5-w32"
-    assert measurement.about["corpora"] == {"tales": step.corpora[0].digest}
+    assert measurement.about["corpora"] == {"tales": {"digest": step.corpora[0].digest, "layout": "DOCUMENTS"}}
     assert set(measurement.generations) == set(measurement.prompt_scores) == set(PROMPTS)
     assert set(measurement.corpora["tales"]) == set(TEXTS)
 
@@ -181,16 +185,3 @@ def test_a_judge_that_is_not_there_fails_before_the_model_is_loaded(
     with pytest.raises(JudgeUnavailable):
         evaluate.run(dataclasses.replace(step, judges=(Judge(HatesonarJudge()),)), store, context)
     assert context.stages == ["loading judges"]
-
-
-def test_a_cancelled_step_leaves_whole_lines_of_what_it_had(
-    step: EvaluateStep, store: ArtifactStore, new_context: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("llm_repair.models.inference.generation.BATCH_ROWS", 3)
-    context = new_context(cancel_at_look=9)
-
-    with pytest.raises(StepCancelled):
-        evaluate.run(step, store, context)
-
-    lines = (context.workdir / "generations.draft.jsonl").read_text().splitlines()
-    assert [json.loads(line)["prompt_id"] for line in lines] == ["p1"] * 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Protocol
 
 from llm_repair.models.inference.generation import Generation, Prompt
@@ -31,7 +31,7 @@ class Engine(Protocol):
 
     def generate(
         self, prompts: Sequence[Prompt], sampling: Sampling, *, beat: Callable[[], None]
-    ) -> Iterator[list[Generation]]:
+    ) -> Generator[list[Generation]]:
         """Yields the continuations batch by batch, ordered by prompt id and draw; `beat` may raise to stop.
 
         Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 
 from llm_repair.models.inference import generation, scoring
 from llm_repair.models.inference.generation import Generation, Prompt
@@ -36,7 +36,7 @@ class TransformersEngine:
 
     def generate(
         self, prompts: Sequence[Prompt], sampling: Sampling, *, beat: Callable[[], None]
-    ) -> Iterator[list[Generation]]:
+    ) -> Generator[list[Generation]]:
         """Yields the continuations batch by batch; see `Engine`."""
         return generation.generate(self._model, prompts, sampling, beat=beat)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ class VllmEngine:
 
     def generate(
         self, prompts: Sequence[Prompt], sampling: Sampling, *, beat: Callable[[], None]
-    ) -> Iterator[list[Generation]]:
+    ) -> Generator[list[Generation]]:
         """Yields the continuations batch by batch; see `Engine`."""
         check_prompts(prompts, sampling.max_new_tokens, self._context_tokens)
         for batch in batches(prompts, sampling.draws, _REQUESTS):

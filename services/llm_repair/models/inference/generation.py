@@ -7,7 +7,7 @@ and, on CPU at an equal number of threads, is equal to the bit.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -63,7 +63,7 @@ def check_prompts(prompts: Sequence[Prompt], max_new_tokens: int, context_tokens
 
 def generate(
     model: LanguageModel, prompts: Sequence[Prompt], sampling: Sampling, *, beat: Callable[[], None] = lambda: None
-) -> Iterator[list[Generation]]:
+) -> Generator[list[Generation]]:
     """Yields the continuations batch by batch, ordered by prompt id and draw.
 
     Args:
