@@ -96,9 +96,18 @@ def texts(count: int = 20) -> list[Row]:
 
 def repaired(folder: Path, method: RepairMethod, rows: Sequence[Row], *, utility: Sequence[Row] = ()) -> Repaired:
     """Runs a repair of `base_model` on all rows, in a folder of its own."""
+    step, store = prepared(folder, method, rows, utility=utility)
+    context = QuietContext(folder / "attempt", step_key(step))
+    context.workdir.mkdir()
+    return Repaired(repair.run(step, store, context), store, context)
+
+
+def prepared(
+    folder: Path, method: RepairMethod, rows: Sequence[Row], *, utility: Sequence[Row] = ()
+) -> tuple[RepairStep, ArtifactStore]:
+    """Returns a repair of `base_model` on all rows, and the store in a new folder that has what it needs."""
     folder.mkdir()
-    base, workdir = folder / "base", folder / "attempt"
-    workdir.mkdir()
+    base = folder / "base"
     base_model().save_pretrained(base)
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
@@ -112,8 +121,7 @@ def repaired(folder: Path, method: RepairMethod, rows: Sequence[Row], *, utility
         seed=1,
         utility_digest=write_rows(store, utility).digest if utility else "",
     )
-    context = QuietContext(workdir, step_key(step))
-    return Repaired(repair.run(step, store, context), store, context)
+    return step, store
 
 
 def ids(text: str) -> list[int]:

@@ -20,7 +20,7 @@ from llm_repair.core.errors import Code, DatasetInvalid, FieldViolation, Invalid
 from llm_repair.core.evaluation import DetoxifyJudge, HatesonarJudge, Judge, ProfanityJudge
 from llm_repair.core.presets import resolved, resolved_method
 from llm_repair.core.references import ModelRef
-from llm_repair.core.registry import METHODS, PROTOCOLS, STRATEGIES, check_carried_out, check_one_device
+from llm_repair.core.registry import METHODS, PROTOCOLS, STRATEGIES, check_carried_out
 from llm_repair.core.repairs import RepairGoal, RepairSpec
 from llm_repair.core.selection import AutoSearch, SelectionStrategy
 
@@ -69,7 +69,6 @@ def _check_carried_out(spec: RepairSpec) -> None:
             check_carried_out(STRATEGIES, part)
     if spec.method and spec.goal is RepairGoal.REPAIR:
         check_carried_out(METHODS, spec.method.objective)
-        check_one_device(spec.method)
     check_carried_out(PROTOCOLS, spec.evaluation.protocol.kind)
 
 

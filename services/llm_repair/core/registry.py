@@ -76,16 +76,5 @@ def check_carried_out(table: Sequence[Entry], choice: object) -> None:
         raise NotCarriedOut(f"{entry.name} is not carried out yet; there are {known}", what=entry.name, known=known)
 
 
-def check_one_device(method: repair.RepairMethod) -> None:
-    """Refuses training on several devices, which the contract has and this version does not carry out.
-
-    Raises:
-      NotCarriedOut: more than one rank is asked for.
-    """
-    ranks = method.parallelism.ranks
-    if ranks > 1:
-        raise NotCarriedOut(f"training on {ranks} ranks is not carried out yet; there is one device", ranks=ranks)
-
-
 def _entry(table: Sequence[Entry], choice: object) -> Entry:
     return next(entry for entry in table if entry.config is type(choice))

@@ -52,6 +52,7 @@ def scored_method(method: RepairMethod, score: Score, *, dynamics_epochs: int) -
             checkpoint_every_steps=default.checkpoint_every_steps,
             utility_texts=default.utility_texts,
             utility_tokens=default.utility_tokens,
+            parallelism=default.parallelism,
         )
     by_gradient, settled = score is Score.GRAND, resolved_method(method)
     return RepairMethod(

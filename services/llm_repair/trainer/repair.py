@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import torch
 from transformers import PreTrainedModel
@@ -18,12 +19,12 @@ from llm_repair.core.errors import (
     AdapterNotApplied,
     FieldViolation,
     InvalidFields,
+    OutOfMemory,
     StepCancelled,
     StorageFull,
     StorageUnavailable,
 )
-from llm_repair.core.execution import Artifact, Json, StepContext, StepOutput
-from llm_repair.core.registry import check_one_device
+from llm_repair.core.execution import Artifact, Json, RankPlace, StepContext, StepOutput
 from llm_repair.core.repair import KL_METHODS
 from llm_repair.core.steps import RepairStep, step_key
 from llm_repair.models.loading import context_tokens, load_causal_lm, load_tokenizer
@@ -32,18 +33,22 @@ from llm_repair.models.training.batches import PairText, TokenisedSample, tokeni
 from llm_repair.models.training.checkpoints import Checkpoints
 from llm_repair.models.training.encoding import encoding_of
 from llm_repair.models.training.loop import TrainingResult, TrainingRun
+from llm_repair.models.training.ranks import Ranks, joined, own_device, require_devices
 from llm_repair.trainer import lineage
 from llm_repair.trainer.methods import objective_of
 from llm_repair.trainer.samples import SelectedTexts, selected_texts, utility_texts
 from llm_repair.trainer.weights import WeightChange, save_folder, stored_dtype, weight_change, weights_digest
+
+RANK: Final = "llm_repair.trainer.repair:run_rank"
+RANK_ON_HALVES: Final = "llm_repair.trainer.repair:run_rank_on_halves"
+"""Code of one of several ranks."""
 
 
 def run(step: RepairStep, store: ArtifactStore, context: StepContext) -> StepOutput:
     """Trains on the selected samples; outputs `model`, `curve` and, with LoRA, `adapter`.
 
     Raises:
-      NotCarriedOut: several devices are asked for.
-      InvalidFields: the method has a KL term, and there are no utility texts for it.
+      InvalidFields: the method has a KL term, and there are no utility texts for it; or more ranks than devices.
       DatasetInvalid: a selected sample is unknown, lacks a continuation the method needs, or has no token.
       PoolTooSmall: nothing was selected, or a single utility text.
       PromptTooLong: a prompt leaves no room for a continuation.
@@ -51,20 +56,49 @@ def run(step: RepairStep, store: ArtifactStore, context: StepContext) -> StepOut
       LossNotFinite, GradientExploded: training diverged; nothing is published.
       OutOfMemory: memory does not suffice, on halved micro-batches too; nothing is published.
       AdapterNotApplied: the repaired weights equal the base.
+      WorkerLost: one of several ranks died.
       StepCancelled: the best model so far is left as a partial.
     """
-    torch.set_num_threads(context.threads)
-    check_one_device(step.method)
     if isinstance(step.method.objective, KL_METHODS) and not step.utility_digest:
         raise InvalidFields([FieldViolation("utility_digest", "is required: the method has a KL term")])
+    ranks = step.method.parallelism.ranks
+    if ranks == 1:
+        return repaired(step, store, context, Ranks(device=own_device()))
+    require_devices(ranks)
+    try:
+        return context.run_ranks(RANK, ranks)
+    except OutOfMemory as error:
+        context.note("out of memory, so micro-batches are halved", step=int(error.metadata["step"]))
+    return context.run_ranks(RANK_ON_HALVES, ranks)
+
+
+def run_rank(step: RepairStep, store: ArtifactStore, context: StepContext, place: RankPlace) -> StepOutput:
+    """Does the work of `run` together with other ranks; the output is rank 0's."""
+    with joined(place, step.method.parallelism.sharding) as ranks:
+        return repaired(step, store, context, ranks)
+
+
+def run_rank_on_halves(step: RepairStep, store: ArtifactStore, context: StepContext, place: RankPlace) -> StepOutput:
+    """Does the same with micro-batches of half the size."""
+    with joined(place, step.method.parallelism.sharding) as ranks:
+        return repaired(step, store, context, ranks, halved=True)
+
+
+def repaired(
+    step: RepairStep, store: ArtifactStore, context: StepContext, ranks: Ranks, *, halved: bool = False
+) -> StepOutput:
+    """Repairs the model together with the other ranks; what comes out is the first one's."""
+    torch.set_num_threads(context.threads)
     ids = list(json.loads(store.get_bytes(step.selection_digest))["ids"])
     rows = iterate_rows(store, step.pool_digest)
     texts = selected_texts(rows, ids, step.method.objective, validation_share=step.method.validation_share)
     context.progress(0, 0, "models", stage="loading model")
     base = store.materialize(step.model_digest)
-    model = load_causal_lm(base, device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+    # Sharding moves the weights layer by layer, so that they need not fit on one device.
+    model = load_causal_lm(base, device=None if ranks.shards else ranks.device)
     utility = utility_texts(iterate_rows(store, step.utility_digest)) if step.utility_digest else []
-    return _Repair(step, store, context, base).of(model, _tokenised(step, base, model, texts, utility))
+    repair = _Repair(step, store, context, base, ranks, halved)
+    return repair.of(model, _tokenised(step, base, model, texts, utility))
 
 
 @dataclass(frozen=True)
@@ -95,6 +129,8 @@ class _Repair:
     context: StepContext
     base: Path
     """Folder of the base model."""
+    ranks: Ranks
+    halved: bool
 
     def of(self, model: PreTrainedModel, samples: _Samples) -> StepOutput:
         """Trains, saves and accounts."""
@@ -108,8 +144,12 @@ class _Repair:
             method=step.method,
             seed=step.seed,
             context=self.context,
-            checkpoints=Checkpoints(self.store, self.context, step.model_digest, config_digest=step_key(step)),
+            checkpoints=Checkpoints(
+                self.store, self.context, step.model_digest, config_digest=step_key(step), ranks=self.ranks
+            ),
             utility=samples.utility,
+            ranks=self.ranks,
+            halved=self.halved,
         )
         trained_parameters = sum(parameter.numel() for parameter in target.parameters.values())
         try:
@@ -117,7 +157,9 @@ class _Repair:
         except StepCancelled:
             self._leave_partial(training, target)
             raise
-        outputs, change = self._save(target, result)
+        if not self.ranks.is_first:
+            return StepOutput({})
+        outputs, change = self._save(self._whole(target, result), result)
         account = _account(result, samples)
         about_weights = {
             "trained_parameters": trained_parameters,
@@ -125,6 +167,14 @@ class _Repair:
             "weights_digest": weights_digest(self.store.entries(outputs["model"].digest)),
         }
         return StepOutput(outputs, {**account, **about_weights})
+
+    def _whole(self, target: TrainableModel, result: TrainingResult) -> TrainableModel:
+        """Returns the model with its best weights; in main memory, and loaded anew, where the ranks had sharded it."""
+        if not self.ranks.shards:
+            return target
+        target = make_trainable(load_causal_lm(self.base), self.step.method.trained, seed=self.step.seed)
+        target.load(result.weights)
+        return target
 
     def _save(self, target: TrainableModel, result: TrainingResult) -> tuple[dict[str, Artifact], WeightChange]:
         self.context.progress(0, 0, "models", stage="saving model")
@@ -156,10 +206,12 @@ class _Repair:
         """Keeps the best model so far under the attempt's name; nothing if it is the base still, or cannot be kept."""
         if training.steps_taken == 0:
             return
-        kept = training.keep_best().kept_step
-        folder = self.context.workdir / "partial"
+        result = training.keep_best()
+        if not self.ranks.is_first:
+            return
+        kept, folder = result.kept_step, self.context.workdir / "partial"
         try:
-            self._save_merged(target, folder)
+            self._save_merged(self._whole(target, result), folder)
             self.store.put_partial(self.context.key, self.context.workdir.name, folder)
         except (AdapterNotApplied, StorageFull, StorageUnavailable) as error:
             # A repair that is paused or cancelled has not failed.

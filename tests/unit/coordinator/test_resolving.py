@@ -10,12 +10,12 @@ import pytest
 from llm_repair.artifacts.references import ReferenceResolver
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.coordinator.resolving import resolve
-from llm_repair.core.errors import InvalidFields, NotCarriedOut
+from llm_repair.core.errors import InvalidFields
 from llm_repair.core.evaluation import Corpus, DetoxifyJudge, Evaluation, Judge, ProfanityJudge
 from llm_repair.core.gate import Criterion, GatePolicy, NonInferiorityRule
 from llm_repair.core.probes import BiasPairs, ClozeSet, PromptSet
 from llm_repair.core.references import DatasetRef, ModelRef
-from llm_repair.core.repair import DaptMethod, DpoMethod, Parallelism, RepairMethod
+from llm_repair.core.repair import DaptMethod, DpoMethod, RepairMethod
 from llm_repair.core.repairs import PoolRows, RepairGoal, RepairSpec
 from llm_repair.core.selection import (
     Allocation,
@@ -164,18 +164,6 @@ def test_a_preset_is_written_out_and_nothing_may_stand_beside_it(
 
     assert resolved == SelectionStrategy(SapsStrategy(allocation=Allocation.EQUAL))
     assert set(refused(dataclasses.replace(spec, selection=beside))) == {"spec.strategy.preset"}
-
-
-def test_several_devices_are_refused_before_anything_starts(pool: Path, resolver: ReferenceResolver) -> None:
-    method = RepairMethod(DaptMethod(), parallelism=Parallelism(ranks=2))
-    model = ModelRef(f"file:{pool.parent}/model")
-    prompts = Evaluation(prompts=DatasetRef(f"file:{pool}"))
-    spec = dataclasses.replace(
-        selection(pool, RandomStrategy()), goal=RepairGoal.REPAIR, model=model, method=method, evaluation=prompts
-    )
-
-    with pytest.raises(NotCarriedOut, match="2 ranks"):
-        resolve(spec, resolver)
 
 
 def test_a_preset_inside_a_filter_is_named_by_its_whole_path(pool: Path, refused: Refused) -> None:

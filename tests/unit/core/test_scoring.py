@@ -15,8 +15,10 @@ from llm_repair.core.repair import (
     KtoMethod,
     LoraParameters,
     Method,
+    Parallelism,
     Precision,
     RepairMethod,
+    Sharding,
 )
 from llm_repair.core.scoring import DYNAMICS_SCORES, JUDGE_SCORES, MODEL_SCORES, scored_method, scoring_seed
 from llm_repair.core.selection import FILTER_SCORES, Score
@@ -80,6 +82,13 @@ def test_what_is_learnt_decides_every_score(score: Score, change: dict[str, obje
     other = dataclasses.replace(METHOD, **change)  # type: ignore[arg-type]
 
     assert scored_method(METHOD, score, dynamics_epochs=2) != scored_method(other, score, dynamics_epochs=2)
+
+
+@pytest.mark.parametrize("score", [*MODEL_SCORES, *DYNAMICS_SCORES])
+def test_devices_of_the_repair_do_not_decide_a_score(score: Score) -> None:
+    other = dataclasses.replace(METHOD, parallelism=Parallelism(4, Sharding.FSDP))
+
+    assert scored_method(METHOD, score, dynamics_epochs=2) == scored_method(other, score, dynamics_epochs=2)
 
 
 @pytest.mark.parametrize("score", DYNAMICS_SCORES)

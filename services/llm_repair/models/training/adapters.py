@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from llm_repair.core.errors import ModelInvalid
 from llm_repair.core.repair import FullParameters, LoraParameters, Trainable
+from llm_repair.models.training.sharding import like
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # peft and transformers build their models from untyped attributes.
@@ -43,10 +44,11 @@ class TrainableModel:
         return [module for layer in layers for module in layer.modules() if isinstance(module, nn.Dropout)]
 
     def load(self, weights: Mapping[str, Tensor]) -> None:
-        """Overwrites the trained parameters."""
+        """Overwrites the parameters of these names; weights are whole."""
+        parameters = self.parameters
         with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(weights[name])
+            for name, value in weights.items():
+                parameters[name].copy_(like(parameters[name], value))
 
     def merged(self) -> PreTrainedModel:
         """Returns the model with its adapters added into the weights; nothing can be trained afterwards."""

@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from llm_repair.artifacts.store import ArtifactStore
+from llm_repair.artifacts.store import ArtifactStore, CheckpointRecord
 from llm_repair.core.errors import (
     ArtifactCorrupt,
     ArtifactNotFound,
@@ -26,6 +26,8 @@ from llm_repair.core.errors import (
     RepairError,
 )
 from llm_repair.core.execution import StepContext
+from llm_repair.models.training.ranks import ALONE, Ranks
+from llm_repair.models.training.sharding import like, whole
 
 # pyright: reportUnknownVariableType=false
 # safetensors annotates paths in part only.
@@ -116,6 +118,8 @@ class Checkpoints:
     context: StepContext
     base_digest: str
     config_digest: str
+    ranks: Ranks = ALONE
+    """Who continues from one; they take the same. Only the first saves."""
 
     def save(self, state: TrainingState) -> None:
         """Publishes a checkpoint and removes all but the newest `KEEP`."""
@@ -143,18 +147,26 @@ class Checkpoints:
 
         Whatever is chosen is noted, each refusal included: a run never starts over silently.
         """
-        records = self.store.checkpoints(self.context.key)
+        # Every rank lists them, which lets its store read them; the list that counts is the first one's.
+        records = self.ranks.everyones(self.store.checkpoints(self.context.key))[0]
         for record in records:
-            try:
-                state = self._load(self.store.materialize(record.digest))
-            except (ArtifactCorrupt, ArtifactNotFound, CheckpointIncomplete, CheckpointForeign) as error:
-                self.context.note("checkpoint refused", step=record.step, reason=error.reason)
+            state, reason = self._verified(record)
+            refusals = [other for other in self.ranks.everyones(reason) if other]
+            if state is None or refusals:
+                self.context.note("checkpoint refused", step=record.step, reason=refusals[0])
                 continue
             self.context.note("resumed from checkpoint", step=state.step)
             return state
         if records:
             self.context.note("started over", refused=len(records))
         return None
+
+    def _verified(self, record: CheckpointRecord) -> tuple[TrainingState | None, str]:
+        """Returns a checkpoint, or why it cannot be used."""
+        try:
+            return self._load(self.store.materialize(record.digest)), ""
+        except (ArtifactCorrupt, ArtifactNotFound, CheckpointIncomplete, CheckpointForeign) as error:
+            return None, error.reason
 
     def _load(self, folder: Path) -> TrainingState:
         try:
@@ -185,9 +197,9 @@ def _history(about: Mapping[str, list[dict[str, object]]]) -> History:
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Returns the state of an optimizer as tensors named `<parameter>//<slot>`, copied to main memory."""
+    """Returns the state of an optimizer as whole tensors named `<parameter>//<slot>`, in main memory."""
     return {
-        f"{name}//{slot}": value.detach().cpu().contiguous()
+        f"{name}//{slot}": whole(value.detach()).cpu().contiguous()
         for name, parameter in parameters.items()
         for slot, value in sorted(optimizer.state[parameter].items())
     }
@@ -200,4 +212,5 @@ def restore_optimizer(
     for name, value in tensors.items():
         parameter, _, slot = name.rpartition("//")
         owner = parameters[parameter]
-        optimizer.state[owner][slot] = value.to(owner.device, copy=True)
+        # A count of steps has no parts.
+        optimizer.state[owner][slot] = like(owner, value) if value.dim() else value.to(owner.device, copy=True)

@@ -1,8 +1,8 @@
-"""What one device does at an optimizer step: a batch of samples becomes a loss and its gradient.
+"""What happens at an optimizer step: a batch of samples becomes a loss and its gradient.
 
-A batch is cut into parts that fit in memory, and the gradients of the parts add up to that of the batch. So whatever
-an objective needs of the whole batch, its number of learnt tokens, its weights, its baseline, its most sensitive
-block, is found before the first part is learnt.
+A batch is dealt to the ranks and cut into parts that fit in memory, and the gradients of the parts add up to that of
+the batch. So whatever an objective needs of the whole batch, its number of learnt tokens, its weights, its baseline,
+its most sensitive block, is found before the first part is learnt.
 """
 
 from __future__ import annotations
@@ -25,9 +25,11 @@ from llm_repair.models.training.divergence import Divergence
 from llm_repair.models.training.faults import is_out_of_memory, require_finite, require_learnt_tokens
 from llm_repair.models.training.log_probs import LogProbs
 from llm_repair.models.training.objectives import Objective, Preview, Scored
+from llm_repair.models.training.ranks import ALONE, Ranks
 from llm_repair.models.training.recomputation import recompute_activations
 from llm_repair.models.training.reference import ReferenceModel, measured
 from llm_repair.models.training.sensitivity import Blocks
+from llm_repair.models.training.shares import Part
 from llm_repair.models.training.utility import UtilityTexts
 
 # pyright: reportUnknownMemberType=false
@@ -62,8 +64,13 @@ class Learner:
         seed: int,
         context: StepContext,
         utility: UtilityTexts | None = None,
+        ranks: Ranks = ALONE,
+        halved: bool = False,
     ) -> None:
         """Prepares for the samples of a run, before its first step; needs utility texts if the objective does.
+
+        ranks: with sharded weights, the target's parameters become others, of which each rank holds a part. halved:
+        begins with micro-batches of half the size.
 
         Raises:
           DatasetInvalid: a sample has no token to learn.
@@ -78,24 +85,27 @@ class Learner:
         self._seed = seed
         self._context = context
         self._utility = utility
+        self._ranks = ranks
         self._longest = max(_tokens_at_once(sample) for sample in samples)
         if method.gradient_checkpointing:
             recompute_activations(target.model)
-        self._blocks = Blocks(target) if needs.one_block else None
         self._log_probs = LogProbs(
             target.model,
             samples,
             prompt_in_loss=method.prompt_in_loss and needs.may_learn_prompt,
             half=method.precision is Precision.BFLOAT16,
+            ranks=ranks,
+            halved=halved,
         )
+        self._blocks = Blocks(target, ranks) if needs.one_block else None
         live = needs.kl_weight > 0 or (needs.preview is not None and needs.preview.mismatched)
         self._reference = ReferenceModel(target, self._log_probs) if live else None
         self._divergence = (
-            Divergence(self._log_probs, self._reference, context, weight=needs.kl_weight)
+            Divergence(self._log_probs, self._reference, context, weight=needs.kl_weight, ranks=ranks)
             if self._reference and needs.kl_weight > 0
             else None
         )
-        self._halved = False
+        self._halved = halved
         self.reference: Mapping[str, Tensor] = {}
         """Log-probabilities before training, (continuations,) by sample id; filled in by `remember`."""
 
@@ -107,7 +117,7 @@ class Learner:
         views = self._views(samples)
         if not self._needs.reference:
             return torch.zeros(len(views), self._needs.continuations)
-        return self._within_memory(lambda: measured(self._log_probs, views, self._context), 0)
+        return self._within_memory(lambda: measured(self._log_probs, views, self._context, ranks=self._ranks), 0)
 
     def remember(self, samples: Sequence[TokenisedSample], rows: Tensor) -> None:
         """Takes what `measure_reference` returned for these samples as the reference from now on."""
@@ -134,10 +144,15 @@ class Learner:
         self._drop_gradients()
         texts = self._utility.of_step(step, len(batch)) if self._utility else []
         if self._blocks is None:
-            return self._pass_over(batch, texts, step)
+            return self._learn_over(batch, texts, step)
         block = self._blocks.most_sensitive(self._log_probs, batch, step, self._context)
         with self._blocks.only(block):
-            return replace(self._pass_over(batch, texts, step), block=block)
+            return replace(self._learn_over(batch, texts, step), block=block)
+
+    def _learn_over(self, batch: Sequence[TokenisedSample], texts: Sequence[TokenisedSample], step: int) -> BatchLoss:
+        found = self._pass_over(batch, texts, step)
+        self._ranks.add_up(self._target.parameters.values())
+        return found
 
     def _pass_over(self, samples: Sequence[TokenisedSample], texts: Sequence[TokenisedSample], step: int) -> BatchLoss:
         """Sums the loss over parts that fit in memory; where gradients are on, each part leaves its own."""
@@ -145,11 +160,10 @@ class Learner:
         found = BatchLoss()
         weight = self._weight(views)
         batchwide = self._previewed(views)
-        start = 0
-        for number, part in enumerate(self._log_probs.parts(views)):
-            known = None if batchwide is None else batchwide[start : start + len(part)]
+        for number, part in enumerate(self._log_probs.shares(views, self._context)):
+            known = None if batchwide is None else batchwide[part.places]
             self._add_part(found, part, known, weight, (step, number))
-            start += len(part)
+        found = self._over_ranks(found)
         for name in found.measures:
             found.measures[name] /= len(views)
         if texts and self._divergence:
@@ -159,26 +173,29 @@ class Learner:
         return found
 
     def _add_part(
-        self,
-        found: BatchLoss,
-        part: Sequence[TokenisedSample],
-        batchwide: Tensor | None,
-        weight: int,
-        place: tuple[int, int],
+        self, found: BatchLoss, part: Part, batchwide: Tensor | None, weight: int, place: tuple[int, int]
     ) -> None:
-        self._context.raise_if_cancelled()
         with self._dropout(*place):
-            log_probs, tokens = self._log_probs.of(part)
-            terms = self._objective.terms(self._scored(part, log_probs, self._reference_of(part), batchwide))
-            loss = terms.losses.sum() / weight
+            log_probs, tokens = self._log_probs.of(part.samples)
+            known = self._scored(part.samples, log_probs, self._reference_of(part.samples), batchwide)
+            terms = self._objective.terms(known)
+            loss = part.weight * terms.losses.sum() / weight
             value = loss.item()
             require_finite(value, place[0], "loss")
             _backward(loss)
         found.loss += value
-        found.tokens += tokens
+        found.tokens += tokens * part.weight
         for name, measure in terms.measures.items():
-            found.measures[name] += float(measure.sum())
-        self._context.count(tokens=tokens)
+            found.measures[name] += float(measure.sum()) * part.weight
+        self._context.count(tokens=tokens * part.weight)
+
+    def _over_ranks(self, found: BatchLoss) -> BatchLoss:
+        """Returns what the ranks found together; all have the same measures, since each has read a part at least."""
+        names = sorted(found.measures)
+        loss, tokens, *measures = self._ranks.totals(
+            [found.loss, found.tokens, *(found.measures[name] for name in names)]
+        )
+        return BatchLoss(loss, int(tokens), defaultdict(float, zip(names, measures, strict=True)))
 
     def _previewed(self, views: Sequence[TokenisedSample]) -> Tensor | None:
         """Returns what the objective makes of the whole batch, (samples,); None where it wants nothing of it."""
@@ -190,20 +207,18 @@ class Learner:
 
     def _preview(self, preview: Preview, views: Sequence[TokenisedSample]) -> Scored:
         seen = mismatched(views, max_tokens=self._longest) if preview.mismatched else views
-        empty = torch.zeros(0, self._needs.continuations, device=self._target.model.device)
-        own, before = [empty], [empty]
-        for part in self._log_probs.parts(seen):
-            self._context.raise_if_cancelled()
-            log_probs, tokens = self._log_probs.of(part)
-            own.append(log_probs)
-            self._context.count(tokens=tokens)
-            if not preview.mismatched:
-                before.append(self._reference_of(part))
-                continue
-            assert self._reference is not None
-            before.append(self._reference.of(part)[0])
-            self._context.count(tokens=tokens)
-        return self._scored(seen, torch.cat(own), torch.cat(before), None)
+        own = torch.zeros(len(seen), self._needs.continuations, device=self._target.model.device)
+        before = torch.zeros_like(own)
+        for part in self._log_probs.shares(seen, self._context):
+            log_probs, tokens = self._log_probs.of(part.samples)
+            passes, known = 1, self._reference_of(part.samples)
+            if preview.mismatched:
+                assert self._reference is not None
+                passes, known = 2, self._reference.of(part.samples)[0]
+            if part.counts:
+                own[part.places], before[part.places] = log_probs, known
+                self._context.count(tokens=passes * tokens)
+        return self._scored(seen, self._ranks.total(own), self._ranks.total(before), None)
 
     def _scored(
         self, part: Sequence[TokenisedSample], log_probs: Tensor, reference: Tensor, batchwide: Tensor | None
@@ -247,7 +262,8 @@ class Learner:
             yield
             return
         with torch.random.fork_rng():
-            torch.manual_seed(_noise_seed(self._seed, step, part))
+            # Parts are numbered over all ranks, so that no two of a step have the same noise.
+            torch.manual_seed(_noise_seed(self._seed, step, part * self._ranks.count + self._ranks.rank))
             for module in dropouts:
                 module.train()
             try:
@@ -257,11 +273,15 @@ class Learner:
                     module.eval()
 
     def _within_memory(self, work: Callable[[], T], step: int) -> T:
-        """Does the work again on smaller parts if memory runs out, once in a run; the batch stays what it is."""
+        """Does the work again on smaller parts if memory runs out, once in a run; the batch stays what it is.
+
+        Not among ranks, which a lone one cannot ask to begin again: they fail, and whoever started them does.
+        """
         try:
             return work()
         except (RuntimeError, MemoryError) as error:
-            if self._halved or not is_out_of_memory(error) or not self._log_probs.halve():
+            may_halve = self._ranks.count == 1 and not self._halved and is_out_of_memory(error)
+            if not may_halve or not self._log_probs.halve():
                 raise
         # Past the except clause, so that the frames of the failure no longer hold their tensors.
         self._halved = True

@@ -9,9 +9,14 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from llm_repair.core.execution import StepContext
+from llm_repair.models.training.adapters import transformer_layers
 from llm_repair.models.training.batches import TokenBatch, TokenisedSample
 from llm_repair.models.training.layouts import layout_for
+from llm_repair.models.training.ranks import ALONE, Ranks
 from llm_repair.models.training.readout import Readout, head_is_linear, summed_log_probs
+from llm_repair.models.training.sharding import replaced, shard
+from llm_repair.models.training.shares import Part, dealt, stand_in
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # transformers builds its models from untyped attributes.
@@ -30,11 +35,18 @@ class LogProbs:
     """Log-probabilities of samples under one model, by the fastest form that gives the plain form's numbers."""
 
     def __init__(
-        self, model: PreTrainedModel, samples: Sequence[TokenisedSample], *, prompt_in_loss: bool, half: bool
+        self,
+        model: PreTrainedModel,
+        samples: Sequence[TokenisedSample],
+        *,
+        prompt_in_loss: bool,
+        half: bool,
+        ranks: Ranks = ALONE,
+        halved: bool = False,
     ) -> None:
-        """Chooses layout and head by comparing them on the first samples.
+        """Chooses layout and head by comparing them on the first samples; then shards the weights if the ranks do.
 
-        prompt_in_loss: counts the prompt's tokens too. half: bf16 autocast over fp32 weights.
+        prompt_in_loss: counts the prompt's tokens too. half: bf16 autocast over fp32 weights. halved: see `halve`.
         """
         probes = samples[:PROBES]
         self._model = model
@@ -43,9 +55,11 @@ class LogProbs:
         self._vocabulary = int(model.config.vocab_size)
         self._layout = layout_for(model, probes, prompt_in_loss=prompt_in_loss)
         self._readout = Readout(model, gathered=head_is_linear(model, probes[0]))
-        self._most_tokens = PART_TOKENS
-        self._most_logits = PART_LOGITS
+        self._ranks = ranks
+        self._halved = halved
         self._cut = _Cut(0, 0, 0)
+        if ranks.shards:
+            shard(self._readout, transformer_layers(model), ranks)
 
     def of(
         self, samples: Sequence[TokenisedSample], *, weights: Mapping[str, Tensor] | None = None
@@ -66,8 +80,35 @@ class LogProbs:
         """
         batch = self._layout(samples).to(self._model.device)
         with torch.autocast(self._model.device.type, dtype=torch.bfloat16, enabled=self._half):
-            logits = self._readout(batch) if weights is None else self._readout.under(weights, batch)
+            logits = self._readout(batch) if weights is None else self._under(weights, batch)
         return logits, batch
+
+    def _under(self, weights: Mapping[str, Tensor], batch: TokenBatch) -> Tensor:
+        if not self._ranks.shards:
+            return self._readout.under(weights, batch)
+        with replaced(self._model, weights):
+            return self._readout(batch)
+
+    def shares(self, samples: Sequence[TokenisedSample], context: StepContext, *, copies: int = 1) -> Iterator[Part]:
+        """Yields the parts of a batch that this rank reads, as many as any other; alone, all of them in their order.
+
+        copies: as in `parts`.
+
+        Raises:
+          StepCancelled: the context says so on any rank; looked for before each part.
+        """
+        hands = dealt(samples, self._ranks.count)
+        passes = max(len(list(self._cuts(_picked(samples, hand), copies))) for hand in hands)
+        mine = hands[self._ranks.rank]
+        parts, start = self.parts(_picked(samples, mine), copies=copies), 0
+        for _ in range(passes):
+            self._ranks.raise_if_cancelled(context)
+            part = next(parts, None)
+            if part is None:
+                yield stand_in(samples)
+            else:
+                yield Part(part, mine[start : start + len(part)])
+                start += len(part)
 
     def parts(self, samples: Sequence[TokenisedSample], *, copies: int = 1) -> Iterator[Sequence[TokenisedSample]]:
         """Cuts samples into runs that fit in memory, in their order; a function of the samples and earlier halvings.
@@ -75,16 +116,16 @@ class LogProbs:
         copies: how many times the logits of a part are held, compared with the summing of log-probabilities.
         """
         start = 0
-        while start < len(samples):
-            self._cut = self._first_part(samples[start:], copies)
-            yield samples[start : start + self._cut.samples]
-            start += self._cut.samples
+        for cut in self._cuts(samples, copies):
+            self._cut = cut
+            yield samples[start : start + cut.samples]
+            start += cut.samples
 
     def halve(self) -> bool:
-        """Makes the parts to come half as large as the one cut last; returns False if that was a single sample."""
+        """Makes all parts to come at most half as large; returns False if the one cut last was a single sample."""
         if self._cut.samples < 2:
             return False
-        self._most_tokens, self._most_logits = self._cut.tokens // 2, self._cut.logits // 2
+        self._halved = True
         return True
 
     def learnt_tokens(self, sample: TokenisedSample) -> int:
@@ -99,16 +140,29 @@ class LogProbs:
         prompt = len(sample.prompt) - 1 if self._prompt_in_loss else 0
         return [prompt + len(continuation) for continuation in sample.continuations]
 
-    def _first_part(self, samples: Sequence[TokenisedSample], copies: int) -> _Cut:
-        """Returns how much of the samples fits in memory, at least one of them."""
+    def _cuts(self, samples: Sequence[TokenisedSample], copies: int) -> Iterator[_Cut]:
+        start = 0
+        while start < len(samples):
+            cut = self._cut_off(samples, start, copies, _Cut(len(samples), PART_TOKENS, PART_LOGITS))
+            if self._halved:
+                cut = self._cut_off(samples, start, copies, _Cut(cut.samples, cut.tokens // 2, cut.logits // 2))
+            yield cut
+            start += cut.samples
+
+    def _cut_off(self, samples: Sequence[TokenisedSample], start: int, copies: int, most: _Cut) -> _Cut:
+        """Returns how many samples from a place on are no more than `most`, at least one of them."""
         part = _Cut(0, 0, 0)
-        for sample in samples:
+        for sample in (samples[place] for place in range(start, min(start + most.samples, len(samples)))):
             logits = self.learnt_tokens(sample) * self._vocabulary * copies
             longer = _Cut(part.samples + 1, part.tokens + sample.tokens, part.logits + logits)
-            if part.samples and (longer.tokens > self._most_tokens or longer.logits > self._most_logits):
+            if part.samples and (longer.tokens > most.tokens or longer.logits > most.logits):
                 break
             part = longer
         return part
+
+
+def _picked(samples: Sequence[TokenisedSample], places: Sequence[int]) -> list[TokenisedSample]:
+    return [samples[place] for place in places]
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,11 @@
 
 On the CPU a run is a pure function of (base model, samples, method, seed, thread count), to the bit: dropout is
 off, data order is a function of (seed, epoch, index), and algorithms are deterministic. A killed run that
-continues from its checkpoint ends with the same bytes as one that was left alone. On a GPU the loss curves agree
-within rounding.
+continues from its checkpoint ends with the same bytes as one that was left alone. The number of ranks counts as one
+of these: with another the results agree within rounding, as they do on a GPU.
+
+All ranks run this loop. They hold the same history, since losses and norms are added up over them, and so they come to
+the same decisions; the first one keeps what outlives the run.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import time
 from collections import defaultdict
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from typing import Protocol
 
@@ -36,7 +39,9 @@ from llm_repair.models.training.checkpoints import (
 from llm_repair.models.training.faults import out_of_memory_named, require_finite, require_no_explosion
 from llm_repair.models.training.learner import BatchLoss, Learner
 from llm_repair.models.training.objectives import Objective
+from llm_repair.models.training.ranks import ALONE, Ranks
 from llm_repair.models.training.schedule import Schedule, plan
+from llm_repair.models.training.sharding import whole
 from llm_repair.models.training.utility import UtilityTexts
 
 # pyright: reportUnknownMemberType=false
@@ -53,6 +58,8 @@ class TrainingResult:
     planned_steps: int
     seconds: Mapping[str, float]
     """Wall time of this attempt by part: reference, training, validation, observation, checkpoints."""
+    weights: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    """The best weights, whole, at the first of several ranks that shard them: there no model holds them."""
 
 
 class EpochObserver(Protocol):
@@ -88,17 +95,22 @@ class TrainingRun:
         checkpoints: Checkpoints,
         observer: EpochObserver | None = None,
         utility: Sequence[TokenisedSample] = (),
+        ranks: Ranks = ALONE,
+        halved: bool = False,
     ) -> None:
         """Prepares a run; samples of any order, held_out for the validation loss, may be empty.
 
-        utility: texts, for objectives with a KL term only.
+        utility: texts, for objectives with a KL term only. observer: of a run with one rank only. halved: begins with
+        micro-batches of half the size.
 
         Raises:
           PoolTooSmall: too few utility texts for an objective with a KL term.
           DatasetInvalid: a sample has no token to learn.
           ModelInvalid: the architecture cannot be trained as the method asks.
         """
+        assert observer is None or ranks.count == 1
         self._target = target
+        self._ranks = ranks
         self._samples = sorted(samples, key=lambda sample: sample.id)
         self._held_out = sorted(held_out, key=lambda sample: sample.id)
         self._method = method
@@ -116,10 +128,12 @@ class TrainingRun:
             seed=seed,
             context=context,
             utility=_utility(utility, objective, method, seed),
+            ranks=ranks,
+            halved=halved,
         )
         self._parameters = target.parameters
         self._optimizer = _optimizer(method, list(self._parameters.values()))
-        self._best: dict[str, Tensor] = {}
+        self._best: Mapping[str, Tensor] = {}
         self._history = History()
         self._step = self._saved_step = self._observed_step = 0
         self._seconds: defaultdict[str, float] = defaultdict(float)
@@ -153,13 +167,18 @@ class TrainingRun:
     def keep_best(self) -> TrainingResult:
         """Loads the weights of the best validation so far; the last ones if there was none."""
         best = self._history.best
-        if best and best.step != self._step:
+        is_last = best is None or best.step == self._step
+        weights: Mapping[str, Tensor] = {}
+        if self._ranks.shards:
+            weights = self._snapshot() if is_last else self._best
+        elif not is_last:
             self._target.load(self._best)
         return TrainingResult(
             history=self._history,
             kept_step=best.step if best else self._step,
             planned_steps=self._schedule.steps,
             seconds=dict(self._seconds),
+            weights=weights,
         )
 
     def _start(self) -> None:
@@ -172,7 +191,7 @@ class TrainingRun:
             rows = state.reference
             self._target.load(state.weights)
             restore_optimizer(self._optimizer, self._parameters, state.optimizer)
-            self._best = {name: value.clone() for name, value in state.best.items()}
+            self._best = state.best
             self._history = state.history
             self._step = self._saved_step = self._observed_step = state.step
             if self._observer:
@@ -207,13 +226,20 @@ class TrainingRun:
         """Takes the optimizer step along the gradient there is; returns its norm before clipping."""
         for group in self._optimizer.param_groups:
             group["lr"] = self._schedule.rate(step)
-        norm = float(nn.utils.clip_grad_norm_(self._parameters.values(), self._method.clip_norm))
+        norm = self._clip()
         require_finite(norm, step, "gradient")
         before = [point.gradient_norm for point in self._history.curve[-self._method.explosion_steps :]]
         require_no_explosion([*before, norm], self._method, step)
         self._optimizer.step()
         self._step = step
         return norm
+
+    def _clip(self) -> float:
+        """Scales the whole gradient down to the clipping norm if it is longer; returns its norm before."""
+        parameters = list(self._parameters.values())
+        norm = whole(nn.utils.get_total_norm([value.grad for value in parameters if value.grad is not None]))
+        nn.utils.clip_grads_with_norm_(parameters, self._method.clip_norm, norm)
+        return float(norm)
 
     def _record(self, step: int, found: BatchLoss, norm: float, pace: float) -> None:
         self._history.tokens += found.tokens
@@ -240,7 +266,7 @@ class TrainingRun:
         self._history.validations.append(ValidationPoint(step, loss))
         best = self._history.best
         if best and best.step == step:
-            self._best = _snapshot(self._parameters)
+            self._best = self._snapshot()
 
     def _out_of_patience(self) -> bool:
         return 0 < self._method.patience <= self._history.validations_since_best
@@ -250,15 +276,25 @@ class TrainingRun:
             everyone = [*self._samples, *self._held_out]
             state = TrainingState(
                 step=self._step,
-                weights=_snapshot(self._parameters),
+                weights=self._snapshot(),
                 optimizer=optimizer_tensors(self._optimizer, self._parameters),
                 best=self._best,
                 reference=torch.stack([self._learner.reference[sample.id] for sample in everyone]),
                 observed=self._observer.gathered if self._observer else {},
                 history=self._history,
             )
-            self._checkpoints.save(state)
+            if self._ranks.is_first:
+                self._checkpoints.save(state)
         self._saved_step = self._step
+
+    def _snapshot(self) -> Mapping[str, Tensor]:
+        """Returns a copy of the present weights, whole, in main memory; of several ranks only the first has it."""
+        kept: dict[str, Tensor] = {}
+        for name, value in self._parameters.items():
+            put_together = whole(value.detach())
+            if self._ranks.is_first:
+                kept[name] = put_together.to("cpu", copy=True).contiguous()
+        return kept
 
     def _leave_checkpoint(self) -> None:
         """Saves where a cancelled run stands, so that it can go on from there.
@@ -316,10 +352,6 @@ def _optimizer(method: RepairMethod, parameters: Sequence[nn.Parameter]) -> torc
             return torch.optim.AdamW(parameters, lr=method.peak_rate, weight_decay=method.weight_decay, fused=True)
         case Optimizer.RMSPROP:
             return torch.optim.RMSprop(parameters, lr=method.peak_rate, weight_decay=method.weight_decay)
-
-
-def _snapshot(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().to("cpu", copy=True).contiguous() for name, value in parameters.items()}
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from llm_repair.models.training.adapters import TrainableModel
 from llm_repair.models.training.batches import TokenisedSample
 from llm_repair.models.training.faults import require_finite
 from llm_repair.models.training.log_probs import LogProbs
+from llm_repair.models.training.ranks import ALONE, Ranks
 
 
 class ReferenceModel:
@@ -38,7 +39,9 @@ class ReferenceModel:
 
 
 @torch.no_grad()
-def measured(log_probs: LogProbs, samples: Sequence[TokenisedSample], context: StepContext) -> Tensor:
+def measured(
+    log_probs: LogProbs, samples: Sequence[TokenisedSample], context: StepContext, *, ranks: Ranks = ALONE
+) -> Tensor:
     """Returns the log-probabilities of samples at the present weights, (samples, continuations), in main memory.
 
     For samples that are met again and again, this before training is cheaper than a reference model during it.
@@ -46,14 +49,15 @@ def measured(log_probs: LogProbs, samples: Sequence[TokenisedSample], context: S
     Raises:
       LossNotFinite: one is NaN or infinite; carries step 0.
     """
-    rows: list[Tensor] = []
+    rows = torch.zeros(len(samples), len(samples[0].continuations))
     done = 0
-    for part in log_probs.parts(samples):
-        context.raise_if_cancelled()
-        found, tokens = log_probs.of(part)
+    for part in log_probs.shares(samples, context):
+        found, tokens = log_probs.of(part.samples)
         require_finite(float(found.sum()), 0, "log-probability before training")
-        rows.append(found.cpu())
-        done += len(part)
+        if not part.counts:
+            continue
+        rows[part.places] = found.cpu()
+        done += len(part.samples) * ranks.count
         context.count(tokens=tokens)
-        context.progress(done, len(samples), "samples", stage="reference")
-    return torch.cat(rows)
+        context.progress(min(done, len(samples)), len(samples), "samples", stage="reference")
+    return ranks.total(rows)

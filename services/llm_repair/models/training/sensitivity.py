@@ -21,13 +21,16 @@ from llm_repair.models.training.adapters import TrainableModel, transformer_laye
 from llm_repair.models.training.batches import TokenisedSample
 from llm_repair.models.training.faults import require_finite
 from llm_repair.models.training.log_probs import LogProbs
+from llm_repair.models.training.ranks import ALONE, Ranks
+from llm_repair.models.training.sharding import whole
 
 
 class Blocks:
     """The transformer layers of a model that may be trained, of which each step trains one."""
 
-    def __init__(self, target: TrainableModel) -> None:
+    def __init__(self, target: TrainableModel, ranks: Ranks = ALONE) -> None:
         """Takes gradients away from all trained parameters outside the transformer layers."""
+        self._ranks = ranks
         trained = {id(parameter) for parameter in target.parameters.values()}
         layers = [
             [parameter for parameter in layer.parameters() if id(parameter) in trained]
@@ -54,11 +57,11 @@ class Blocks:
         """
         unwanted = [replace(sample, continuations=sample.continuations[-1:]) for sample in samples]
         weight = sum(log_probs.learnt_tokens(sample) for sample in unwanted)
-        for part in log_probs.parts(unwanted):
-            context.raise_if_cancelled()
-            scores, tokens = log_probs.of(part)
-            torch.autograd.backward(-scores.sum() / weight)
-            context.count(tokens=tokens)
+        for part in log_probs.shares(unwanted, context):
+            scores, tokens = log_probs.of(part.samples)
+            torch.autograd.backward(-part.weight * scores.sum() / weight)
+            context.count(tokens=tokens * part.weight)
+        self._ranks.add_up(parameter for parameters in self._blocks.values() for parameter in parameters)
         sensitivities = self.sensitivities()
         require_finite(sum(sensitivities.values()), step, "sensitivity of a block")
         return largest(sensitivities)
@@ -87,4 +90,5 @@ def largest(sensitivities: Mapping[int, float]) -> int:
 
 
 def _norm(parameters: Sequence[nn.Parameter]) -> float:
-    return float(nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None]))
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    return float(whole(nn.utils.get_total_norm(gradients)))
