@@ -131,6 +131,18 @@ def test_texts_in_batches_get_the_scores_of_all_at_once_and_again_the_same_bits(
     np.testing.assert_array_equal(in_batches[0], in_batches[1])
 
 
+def test_threads_of_their_own_give_the_same_bits_however_many_and_leave_the_process_its_number(bert: Path) -> None:
+    judge = open_classifier("some", DIGEST, bert, ())
+    texts = [f"{word} {number}" for number in range(100) for word in ("short", "a somewhat longer text", "mid")]
+    before = torch.get_num_threads()
+
+    one, three = (judge_texts(judge, texts, threads=threads).probabilities for threads in (1, 3))
+
+    np.testing.assert_array_equal(one, three)
+    np.testing.assert_allclose(one, judge_texts(judge, texts).probabilities, atol=1e-6)
+    assert torch.get_num_threads() == before
+
+
 def test_hard_texts_get_defined_scores(bert: Path) -> None:
     """An empty text has no tokens here and so no score; the others are scored by what can be read of them."""
     judge = open_classifier("some", DIGEST, bert, ())

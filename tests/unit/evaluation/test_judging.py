@@ -134,3 +134,33 @@ def test_a_judge_silent_on_one_batch_is_not_refused_for_it() -> None:
     judged = score_texts(WordJudge(lambda text: np.nan), ["a", "ab"])
 
     assert judged.scores == (None, None)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_change_no_score_and_find_every_bad_text(threads: int) -> None:
+    texts = [f"{number} text" for number in range(500)]
+    trouble = lambda text: ValueError() if text == "77 text" else None  # noqa: E731
+
+    judged = judge_texts(WordJudge(trouble), texts, threads=threads)
+
+    assert judged.scores == judge_texts(WordJudge(trouble), texts).scores
+    assert [text for text, score in zip(texts, judged.scores, strict=True) if score is None] == ["77 text"]
+
+
+def test_a_defect_crosses_from_a_thread() -> None:
+    with pytest.raises(MemoryError):
+        judge_texts(WordJudge(lambda text: MemoryError()), [f"{number:04d}" for number in range(1_280)], threads=2)
+
+
+def test_judging_in_threads_can_be_cancelled_between_parts() -> None:
+    looks: list[int] = []
+
+    def cancel(done: int) -> None:
+        looks.append(done)
+        if done:
+            raise StepCancelled
+
+    with pytest.raises(StepCancelled):
+        judge_texts(WordJudge(), [f"{number:04d}" for number in range(1_280)], threads=2, beat=cancel)
+
+    assert looks == [0, 128]
