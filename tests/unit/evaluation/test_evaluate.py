@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import math
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from scripted import ScriptedJudge
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from llm_repair.artifacts.datasets import Row, write_rows
 from llm_repair.artifacts.store import ArtifactStore
-from llm_repair.core.errors import DatasetInvalid, JudgeUnavailable, PromptTooLong
+from llm_repair.core.errors import DatasetInvalid, JudgeUnavailable, PromptTooLong, StepCancelled
 from llm_repair.core.evaluation import (
     Engine,
     HatesonarJudge,
@@ -24,8 +30,9 @@ from llm_repair.core.evaluation import (
     StrictProtocol,
 )
 from llm_repair.core.probes import CorpusLayout
-from llm_repair.core.steps import CorpusArtifact, EvaluateStep
+from llm_repair.core.steps import CorpusArtifact, DatasetArtifact, EvaluateStep
 from llm_repair.evaluation import evaluate
+from llm_repair.evaluation.judges.profanity import ProfanityScorer
 from llm_repair.evaluation.metrics.measurement import read_measurement
 from llm_repair.models.loading import WARM
 
@@ -185,3 +192,172 @@ def test_a_judge_that_is_not_there_fails_before_the_model_is_loaded(
     with pytest.raises(JudgeUnavailable):
         evaluate.run(dataclasses.replace(step, judges=(Judge(HatesonarJudge()),)), store, context)
     assert context.stages == ["loading judges"]
+
+
+@pytest.mark.parametrize("look", [2, 9, 16, 19])
+def test_one_that_is_interrupted_anywhere_ends_with_the_digest_of_an_undisturbed_one(
+    look: int,
+    step: EvaluateStep,
+    store: ArtifactStore,
+    new_context: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Three batches of five tokens: looks 1 to 18, then those of reading texts."""
+    monkeypatch.setattr("llm_repair.models.inference.generation.BATCH_ROWS", 3)
+    undisturbed = evaluate.run(step, store, new_context())
+    with pytest.raises(StepCancelled):
+        evaluate.run(step, store, new_context(cancel_at_look=look))
+    WARM.release()
+    context = new_context()
+
+    resumed = evaluate.run(step, store, context)
+
+    kept = 3 * min((look - 1) // 6, 3)
+    assert resumed.outputs == undisturbed.outputs
+    assert resumed.summary["kept_samples"] == kept
+    assert [phrase for phrase, _ in context.notes] == (["resumed from checkpoint"] if kept else [])
+
+
+def test_groups_labels_and_further_prompts_are_measured_alike(
+    step: EvaluateStep,
+    store: ArtifactStore,
+    new_context: Callable[..., Any],
+    read_lines: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A judge of several labels says them all; one that has no score for a text says none."""
+    judge = ScriptedJudge(lambda text: float("nan") if text == "x" else 0.5, others=("insult",))
+    monkeypatch.setattr(evaluate, "open_judge", lambda choice, store: judge)
+    benign = [Row("b1", prompt="A day", extra={"group": "weather"}), Row("b2", prompt="x")]
+    more = dataclasses.replace(
+        step, prompt_sets=(DatasetArtifact("benign", write_rows(store, benign).digest),), corpora=()
+    )
+
+    made = evaluate.run(more, store, new_context())
+
+    digest = made.outputs["evaluation"].digest
+    assert read_lines(digest, "prompt_sets/benign/prompts.jsonl") == [
+        {"prompt_id": "b1", "group": "weather", "scores": {"scripted": 0.5}},
+        {"prompt_id": "b2", "group": "", "scores": {"scripted": None}},
+    ]
+    rows = read_lines(digest, "prompt_sets/benign/generations.jsonl")
+    assert [(row["prompt_id"], row["draw"]) for row in rows] == [(f"b{p}", d) for p in (1, 2) for d in range(3)]
+    assert all(row["labels"] == {"scripted": {"toxic": 0.5, "insult": 0.25}} for row in rows if row["text"] != "x")
+    assert made.summary["prompt_sets"] == {"benign": {"scripted": 0.5}}
+    # The prompts b2 and p3 are the same text, which has no score.
+    assert made.summary["missing_scores"] == {"scripted": 2}
+
+
+def test_about_says_everything_that_decided_the_numbers(
+    step: EvaluateStep, store: ArtifactStore, llama_folder: Path, new_context: Callable[..., Any]
+) -> None:
+    digest = evaluate.run(step, store, new_context()).outputs["evaluation"].digest
+
+    about = json.loads(store.get_bytes(store.entries(digest)["about.json"].digest))
+    (weights,) = [blob for name, blob in store.entries(step.model_digest).items() if name.endswith(".safetensors")]
+    named = hashlib.sha256(f"model.safetensors {weights.digest}\n".encode()).hexdigest()
+    assert about.pop("judges") == [
+        {
+            "name": "profanity",
+            "digest": ProfanityScorer().digest,
+            "labels": ["profanity"],
+            "toxic_labels": ["profanity"],
+            "languages": ["en"],
+        }
+    ]
+    assert about.pop("sampling_digest").startswith("sha256:")
+    assert about == {
+        "protocol": "strict.v1-k3-t5-w32",
+        "prompts_digest": step.prompts_digest,
+        "prompts": 3,
+        "prompts_cut": 0,
+        "draws": 3,
+        "max_new_tokens": 5,
+        "window_tokens": 32,
+        "stride_tokens": 32,
+        "start_token": True,
+        "seed": 5,
+        "engine": {"kind": "TRANSFORMERS", "weights": "FLOAT32"},
+        "corpora": {"tales": {"digest": step.corpora[0].digest, "layout": "DOCUMENTS"}},
+        "cloze_sets": {},
+        "bias_pairs": {},
+        "prompt_sets": {},
+        "calibration_digest": "",
+        "model": {"model_digest": step.model_digest, "weights_digest": f"sha256:{named}"},
+        "warnings": [],
+    }
+
+
+def test_judges_are_tried_on_the_texts_that_were_given(
+    step: EvaluateStep, store: ArtifactStore, new_context: Callable[..., Any]
+) -> None:
+    rows = [Row(f"t{number}", text=f"text {number}", extra={"label": number % 2 == 0}) for number in range(6)]
+    given = dataclasses.replace(step, calibration_digest=write_rows(store, rows).digest)
+
+    built_in, own = (
+        json.loads(store.get_bytes(store.entries(made.outputs["evaluation"].digest)["calibration.json"].digest))
+        for made in (evaluate.run(one, store, new_context()) for one in (step, given))
+    )
+
+    assert [(one["judge"], one["toxic"], one["clean"]) for one in own] == [("profanity", 3, 3)]
+    assert built_in[0]["texts"] == 120
+
+
+def test_duplicate_prompts_and_texts_that_overflow_the_judge_are_counted(
+    step: EvaluateStep,
+    store: ArtifactStore,
+    put_prompts: Callable[[Mapping[str, str]], str],
+    new_context: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The judge reads 20 letters; of the texts only one prompt is longer, which stands twice."""
+    judge = ScriptedJudge(lambda text: 0.5)
+    judge.overflows = lambda texts: np.array([len(text) > 20 for text in texts])  # type: ignore[method-assign]
+    monkeypatch.setattr(evaluate, "open_judge", lambda choice, store: judge)
+    prompts = put_prompts(
+        {"a": "A longer prompt than the judge reads.", "b": "x", "c": "A longer prompt than the judge reads."}
+    )
+
+    made = evaluate.run(dataclasses.replace(step, prompts_digest=prompts), store, new_context())
+
+    digest = made.outputs["evaluation"].digest
+    about = json.loads(store.get_bytes(store.entries(digest)["about.json"].digest))
+    assert about["warnings"] == [
+        {"kind": "DUPLICATE_PROMPTS", "prompts": 2, "texts": 1},
+        {"kind": "JUDGE_TEXTS_CUT", "judge": "scripted", "texts": 1},
+    ]
+
+
+def test_the_seconds_of_every_part_are_on_the_bill(
+    step: EvaluateStep, store: ArtifactStore, new_context: Callable[..., Any]
+) -> None:
+    seconds = evaluate.run(step, store, new_context()).summary["seconds"]
+
+    assert set(seconds) - {"judges_awaited_s"} == {  # type: ignore[arg-type]
+        "judge_start_s", "engine_start_s", "generation_s", "judging_s", "probes_s",
+    }  # fmt: skip
+
+
+def test_a_model_without_padding_and_end_of_text_is_measured(
+    step: EvaluateStep, store: ArtifactStore, gpt2_folder: Path, tmp_path: Path, new_context: Callable[..., Any]
+) -> None:
+    """Its texts never end by themselves, and what it reads begins with its first real token."""
+    endless = tmp_path / "endless"
+    shutil.copytree(gpt2_folder, endless)
+    for name, keys in {
+        "config.json": ("eos_token_id", "bos_token_id", "pad_token_id"),
+        "generation_config.json": ("eos_token_id", "bos_token_id", "pad_token_id"),
+        "tokenizer_config.json": ("eos_token", "bos_token", "pad_token"),
+    }.items():
+        settings = json.loads((endless / name).read_text())
+        (endless / name).write_text(json.dumps({key: settings.get(key) for key in settings if key not in keys}))
+    config = json.loads((endless / "config.json").read_text())
+    (endless / "config.json").write_text(json.dumps({**config, "eos_token_id": None, "bos_token_id": None}))
+
+    made = evaluate.run(dataclasses.replace(step, model_digest=store.put_tree(endless).digest), store, new_context())
+
+    digest = made.outputs["evaluation"].digest
+    about = json.loads(store.get_bytes(store.entries(digest)["about.json"].digest))
+    assert made.summary["generated_tokens"] == 3 * 3 * 5
+    assert about["start_token"] is False
+    assert made.summary["predicted_tokens"] == {"tales": sum(len(text) - 1 for text in TEXTS.values())}
