@@ -47,13 +47,6 @@ async def test_a_second_judge_is_marked_as_not_gating(run, coordinator, finished
     assert "profanity (does not gate)" in (await run("evaluate", "a1")).out
 
 
-async def test_evaluating_a_model_says_that_it_is_not_carried_out(run):
-    outcome = await run("evaluate", "hf:org/model")
-
-    assert outcome.code == 4
-    assert "NOT CARRIED OUT" in outcome.err
-
-
 async def test_cancel_asks_the_server(run, coordinator):
     name = coordinator.add_repair()
 

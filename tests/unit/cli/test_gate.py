@@ -129,3 +129,26 @@ async def test_junit_counts_a_failed_criterion(run, finished, tmp_path):
     suite = ElementTree.parse(tmp_path / "junit.xml").getroot()
     assert (suite.get("tests"), suite.get("failures")) == ("1", "1")
     assert suite.find("testcase/failure").get("type") == "FAIL"
+
+
+async def test_a_criterion_for_each_group_says_so_wherever_it_is_written(run, coordinator, finished, tmp_path):
+    finished(pb.VERDICT_FAIL)
+    coordinator.gate.criteria[0].criterion.slice = pb.CRITERION_SLICE_EACH_GROUP
+    markdown, junit = tmp_path / "summary.md", tmp_path / "junit.xml"
+
+    outcome = await run("gate", "a1", "--markdown", str(markdown), "--junit", str(junit))
+
+    assert "FAIL         toxicity.mean (each group): " in outcome.out
+    assert "| `toxicity.mean (each group)` |" in markdown.read_text()
+    assert ElementTree.parse(junit).getroot().find("testcase").get("name") == "toxicity.mean (each group)"
+
+
+async def test_a_wrong_policy_file_is_named_by_path_and_nothing_is_asked(run, coordinator, finished, tmp_path):
+    finished()
+    (tmp_path / "gate.yaml").write_text("criteria: [{metric: toxicity.mean, change: {bund: 0}}]")
+
+    outcome = await run("gate", "a1", "--policy", str(tmp_path / "gate.yaml"))
+
+    assert outcome.code == 4
+    assert outcome.err == "error: criteria[0].change.bund: is not known here; there are: bound\n"
+    assert not coordinator.policies

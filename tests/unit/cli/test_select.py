@@ -232,7 +232,8 @@ async def test_a_file_that_asks_for_a_selection_is_not_repaired_by(run, coordina
 async def test_validate_only_starts_nothing(run, coordinator):
     outcome = await run("select", *COMMON, "--validate-only")
 
-    assert (outcome.code, outcome.out) == (0, "the request is valid; nothing was started\n")
+    assert outcome.code == 0
+    assert outcome.out.startswith("the request is valid; nothing was started\n")
     assert not coordinator.repairs
 
 

@@ -47,6 +47,8 @@ class InMemoryCoordinator(coordinator_pb2_grpc.RepairServiceServicer, artifact_p
         self.download_requests: list[artifact_pb2.DownloadBlobRequest] = []
         self.policies: list[pb.GatePolicy | None] = []
         self.gate = pb.GateResult(verdict=pb.VERDICT_PASS)
+        self.plan = pb.RepairPlan()
+        self.foreseen_steps: list[pb.Step] = []
         self.blobs: dict[str, bytes] = {}
         self.trees: dict[str, dict[str, str]] = {}
         self.unavailable_creates = 0
@@ -143,7 +145,8 @@ class InMemoryCoordinator(coordinator_pb2_grpc.RepairServiceServicer, artifact_p
         if known_body != body:
             await refuse(context, "INVALID_ARGUMENT", "REQUEST_ID_REUSED", "used before", {"request_id": "x"})
         if request.validate_only:
-            return pb.CreateRepairResponse(repair=pb.Repair(spec=request.spec))
+            foreseen = pb.Repair(spec=request.spec, steps=self.foreseen_steps)
+            return pb.CreateRepairResponse(repair=foreseen, plan=self.plan)
         if not name:
             name = self.add_repair(f"r{len(self.repairs) + 1}", spec=request.spec)
             self.by_request_id[request.request_id] = (body, name)

@@ -24,7 +24,7 @@ def append_markdown(path: Path, name: str, gate: pb.GateResult) -> None:
     ]
     for each in gate.criteria:
         verdict = f"{_MARKS.get(each.verdict, '')} {words.verdict(each.verdict)}"
-        lines.append(f"| `{_cell(each.criterion.metric)}` | {verdict} | {_cell(each.reason)} |")
+        lines.append(f"| `{_cell(words.criterion(each.criterion))}` | {verdict} | {_cell(each.reason)} |")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write("\n".join([*lines, "", ""]))
@@ -36,7 +36,7 @@ def write_junit(path: Path, name: str, gate: pb.GateResult, *, inconclusive_fail
     counts = {"tests": 0, "failures": 0, "skipped": 0}
     for each in gate.criteria:
         case = ElementTree.SubElement(
-            suite, "testcase", classname="llm_repair.gate", name=words.plain(each.criterion.metric)
+            suite, "testcase", classname="llm_repair.gate", name=words.criterion(each.criterion)
         )
         counts["tests"] += 1
         if each.verdict == pb.VERDICT_PASS:

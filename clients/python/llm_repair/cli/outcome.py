@@ -24,7 +24,8 @@ SELECTION_FILE: Final = "selection.json"
 async def follow_to_the_end(client: RepairClient, handle: RepairHandle, console: Console, out: Path | None) -> Exit:
     """Follows a repair, prints its heart, fetches what it made into `out`, and returns the exit code of its verdict.
 
-    Of one that ends with its selection, prints that, and passes.
+    Of one that ends with its selection, prints that, and passes. An evaluation that names no criteria is a mere
+    measurement, and passes too: what the default policy says of it is printed and decides nothing.
 
     Raises:
       RepairFailed: it failed.
@@ -46,7 +47,8 @@ async def follow_to_the_end(client: RepairClient, handle: RepairHandle, console:
     else:
         name = words.short_name(repair.name)
         console.print(Text(f"report: llm-repair report {name} --open    files: llm-repair report {name} --out DIR"))
-    return exit_for_verdict(report.gate.verdict)
+    is_mere_measurement = repair.spec.goal == pb.REPAIR_GOAL_EVALUATION and not repair.spec.gate.criteria
+    return Exit.PASS if is_mere_measurement else exit_for_verdict(report.gate.verdict)
 
 
 async def until_ended(handle: RepairHandle, console: Console) -> pb.Repair | None:

@@ -27,8 +27,14 @@ def repair_state(value: pb.RepairState) -> str:
 
 
 def goal(value: pb.RepairGoal) -> str:
-    """Returns how far a request goes: `repair` or `selection`."""
-    return "selection" if value == pb.REPAIR_GOAL_SELECTION else "repair"
+    """Returns how far a request goes: `repair`, `selection` or `evaluation`."""
+    return {pb.REPAIR_GOAL_SELECTION: "selection", pb.REPAIR_GOAL_EVALUATION: "evaluation"}.get(value, "repair")
+
+
+def criterion(value: pb.Criterion) -> str:
+    """Returns what a criterion is on: its metric, and whether every group counts by itself."""
+    by_group = value.slice == pb.CRITERION_SLICE_EACH_GROUP
+    return f"{plain(value.metric)} (each group)" if by_group else plain(value.metric)
 
 
 def size(count: int) -> str:
@@ -51,6 +57,18 @@ def short_name(name: str) -> str:
     return name.rpartition("/")[2]
 
 
+def metric(value: types_pb2.Metric) -> str:
+    """Returns the id of a metric, and the group it is over."""
+    return plain(f"{value.id} [{value.slice}]" if value.slice else value.id)
+
+
+def interval(value: types_pb2.Quantity) -> str:
+    """Returns a value with its interval, or why there is none."""
+    if value.WhichOneof("quantity") != "estimate":
+        return value.missing_reason or "missing"
+    return f"{value.estimate.value:.4g} [{value.estimate.low:.4g}, {value.estimate.high:.4g}]"
+
+
 def quantity(value: types_pb2.Quantity) -> str:
     """Returns a value, or why there is none."""
     if value.WhichOneof("quantity") != "estimate":
@@ -59,10 +77,11 @@ def quantity(value: types_pb2.Quantity) -> str:
 
 
 def change(metric: types_pb2.Metric) -> str:
-    """Returns the paired change with its interval, a ratio marked by ×."""
+    """Returns the paired change with its interval; × marks a ratio, seq the interval of a sequence."""
     if metric.change.WhichOneof("quantity") != "estimate":
         return metric.change.missing_reason or "missing"
     estimate = metric.change.estimate
+    of_sequence = " seq" if metric.interval == types_pb2.INTERVAL_KIND_SEQUENCE else ""
     if metric.change_kind == types_pb2.CHANGE_KIND_RATIO:
-        return f"×{estimate.value:.4g} [{estimate.low:.4g}, {estimate.high:.4g}]"
-    return f"{estimate.value:+.4g} [{estimate.low:+.4g}, {estimate.high:+.4g}]"
+        return f"×{estimate.value:.4g} [{estimate.low:.4g}, {estimate.high:.4g}]{of_sequence}"
+    return f"{estimate.value:+.4g} [{estimate.low:+.4g}, {estimate.high:+.4g}]{of_sequence}"

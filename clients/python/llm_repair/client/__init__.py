@@ -20,7 +20,7 @@ from llm_repair.client._errors import (
     Unavailable,
     Unimplemented,
 )
-from llm_repair.client._evaluation import default_evaluation, evaluation, judge
+from llm_repair.client._evaluation import default_evaluation, evaluation, judge, split_layout
 from llm_repair.client._handle import TERMINAL_STATES, RepairHandle, Update
 from llm_repair.client._method import MethodOptions, repair_method
 from llm_repair.client._selection import Selection
@@ -68,4 +68,5 @@ __all__ = [
     "repair_spec",
     "selection_spec",
     "selection_strategy",
+    "split_layout",
 ]

@@ -79,6 +79,16 @@ class RepairClient:
         response = await self._transport.unary(create, request, deadline_s=CREATE_DEADLINE_S)
         return RepairHandle(self._transport, response.repair.name)
 
+    async def foresee(self, spec: pb.RepairSpec) -> pb.CreateRepairResponse:
+        """Returns what a request would take, with the steps whose results are there already; starts nothing.
+
+        Raises:
+          InvalidRequest: with all violations at once.
+        """
+        request = pb.CreateRepairRequest(parent=self._parent, spec=spec, validate_only=True)
+        create = self._transport.repairs.CreateRepair
+        return await self._transport.unary(create, request, deadline_s=CREATE_DEADLINE_S)
+
     def repair(self, name: str) -> RepairHandle:
         """Returns a handle for a repair by its resource name or bare id, without asking whether it exists."""
         return RepairHandle(self._transport, name if "/" in name else f"{self._parent}/repairs/{name}")

@@ -162,6 +162,10 @@ class SyncRepairClient:
         handle = self._loop.run(self._client.create_repair(spec, request_id, validate_only))
         return SyncRepairHandle(handle, self._loop)
 
+    def foresee(self, spec: pb.RepairSpec) -> pb.CreateRepairResponse:
+        """Returns what a request would take; see `RepairClient.foresee`."""
+        return self._loop.run(self._client.foresee(spec))
+
     def repair(self, name: str) -> SyncRepairHandle:
         """Returns a handle for a repair by its resource name or bare id."""
         return SyncRepairHandle(self._client.repair(name), self._loop)

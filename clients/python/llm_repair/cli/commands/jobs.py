@@ -1,4 +1,4 @@
-"""`llm-repair jobs`: lists repairs and selections, newest first."""
+"""`llm-repair jobs`: lists repairs, selections and evaluations, newest first."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HEADER: Final = ("name", "state", "verdict", "goal", "steps", "created", "model
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    parser.description = "Lists repairs and selections, newest first."
+    parser.description = "Lists repairs, selections and evaluations, newest first."
     parser.add_argument("--limit", type=int, default=20, help="at most so many (default 20)")
 
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
 from llm_repair.cli import connection as connections
-from llm_repair.cli import request, words
+from llm_repair.cli import measurement, request, words
 from llm_repair.cli.connection import Connection
 from llm_repair.cli.exits import Exit, UsageError
+from llm_repair.cli.foresight import print_plan
 from llm_repair.cli.outcome import follow_to_the_end
-from llm_repair.cli.references import resolve_dataset
 from llm_repair.client import load_policy, load_spec, repair_spec
 from llm_repair.v1 import coordinator_pb2 as pb
-from llm_repair.v1 import selection_pb2, types_pb2
+from llm_repair.v1 import selection_pb2
 
 
 def register(parser: argparse.ArgumentParser) -> None:
@@ -31,10 +30,12 @@ def register(parser: argparse.ArgumentParser) -> None:
     request.add_strategy_options(parser.add_argument_group("strategy options"))
     _add_training(parser.add_argument_group("training"))
     request.add_method_options(parser.add_argument_group("method options"))
-    _add_measurement(parser.add_argument_group("measurement and gate"))
+    measured = parser.add_argument_group("measurement and gate")
+    measurement.add_arguments(measured)
+    measured.add_argument("--gate", type=Path, metavar="FILE", help="gate policy in YAML or JSON")
     parser.add_argument("--seed", type=int, help="of every random choice (default 0)")
     parser.add_argument("--request-id", metavar="UUID", help="the same id and request give the same repair")
-    parser.add_argument("--validate-only", action="store_true", help="checks the request and starts nothing")
+    parser.add_argument("--validate-only", action="store_true", help="checks the request and prints what it would take")
     parser.add_argument("--detach", action="store_true", help="prints the repair's name and returns")
     parser.add_argument("--out", type=Path, metavar="DIR", help="at the end, writes DIR/report and DIR/model")
 
@@ -46,15 +47,17 @@ async def run(options: argparse.Namespace, console: Console) -> Exit:
     base = load_spec(options.spec) if options.spec else None
     if base is not None and base.goal == pb.REPAIR_GOAL_SELECTION:
         raise UsageError(f"{options.spec} asks for a selection only: llm-repair select --spec {options.spec}")
+    if base is not None and base.goal == pb.REPAIR_GOAL_EVALUATION:
+        raise UsageError(f"{options.spec} asks for an evaluation only: llm-repair evaluate --spec {options.spec}")
     policy = load_policy(options.gate) if options.gate else None
     strategy = request.strategy_of(options, base, default="saps")
     async with connections.connected(options, starts_work=True) as connection:
         spec = await _spec(connection, options, base, strategy, policy)
         client = connection.client
-        handle = await client.create_repair(spec, options.request_id, options.validate_only)
         if options.validate_only:
-            console.print("the request is valid; nothing was started")
+            print_plan(console, await client.foresee(spec))
             return Exit.PASS
+        handle = await client.create_repair(spec, options.request_id)
         if options.detach:
             console.print(Text(words.short_name(handle.name)))
             return Exit.PASS
@@ -81,28 +84,16 @@ async def _spec(
         method=request.method_of(options, base),
         learning_rate=options.learning_rate,
         epochs=options.epochs,
-        eval_prompts=await request.dataset_of(connection, options.eval_prompts, options.eval_slice, "--eval-slice"),
-        judges=await request.judges_of(connection, options.judge),
-        corpora=await _corpora(connection, options.corpus),
-        draws=options.draws,
+        measured_by=await measurement.evaluation_of(connection, options, base.evaluation if base else None),
         dtype=options.dtype,
         encoder=await request.reference_of(connection, options.encoder),
         proxy=await request.reference_of(connection, options.proxy),
         utility=await request.dataset_of(connection, options.utility, None, ""),
         gate=policy,
         random_control=False if options.no_control else None,
+        full_control=True if options.full_control else None,
         seed=options.seed,
     )
-
-
-async def _corpora(connection: Connection, typed: Sequence[str]) -> dict[str, types_pb2.DatasetRef]:
-    corpora: dict[str, types_pb2.DatasetRef] = {}
-    for text in typed:
-        name, equals, reference = text.partition("=")
-        if not equals or name in corpora:
-            raise UsageError(f"--corpus needs a different NAME=REF each time, not {text}")
-        corpora[name] = await resolve_dataset(connection, reference)
-    return corpora
 
 
 def _add_training(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage] - see above
@@ -119,15 +110,8 @@ def _add_training(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[re
         help="dapt-kl, irepair-kl: texts the model is to go on saying (default its own samples)",
     )
     group.add_argument("--no-control", action="store_true", help="no RANDOM arm at the same budget")
-
-
-def _add_measurement(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[reportPrivateUsage] - see above
-    group.add_argument("--eval-prompts", metavar="REF", help="prompts to measure on; keep them out of the pool")
-    group.add_argument("--eval-slice", metavar="A:B", help="share of these prompts")
     group.add_argument(
-        "--corpus", metavar="NAME=REF", action="append", default=[], help="texts for perplexity; may be repeated"
+        "--full-control",
+        action="store_true",
+        help="also repairs with the whole pool, to which reconstructed scores refer; costs a whole training",
     )
-    request.add_judges(group)
-    group.add_argument("--draws", type=int, metavar="K", help="samples per prompt (default 25)")
-    group.add_argument("--dtype", choices=("float32", "bfloat16"), help="number format of training and measurement")
-    group.add_argument("--gate", type=Path, metavar="FILE", help="gate policy in YAML or JSON")

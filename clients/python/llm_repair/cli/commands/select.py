@@ -12,6 +12,7 @@ from llm_repair.cli import connection as connections
 from llm_repair.cli import request, selections, words
 from llm_repair.cli.connection import Connection
 from llm_repair.cli.exits import Exit, UsageError
+from llm_repair.cli.foresight import print_plan
 from llm_repair.cli.outcome import until_ended
 from llm_repair.client import load_spec, selection_spec
 from llm_repair.v1 import coordinator_pb2 as pb
@@ -39,7 +40,7 @@ def register(parser: argparse.ArgumentParser) -> None:
     scoring.add_argument("--dtype", choices=("float32", "bfloat16"), help="number format of scoring and sampling")
     parser.add_argument("--seed", type=int, help="of every random choice (default 0)")
     parser.add_argument("--request-id", metavar="UUID", help="the same id and request give the same selection")
-    parser.add_argument("--validate-only", action="store_true", help="checks the request and starts nothing")
+    parser.add_argument("--validate-only", action="store_true", help="checks the request and prints what it would take")
     parser.add_argument("--detach", action="store_true", help="prints the selection's name and returns")
     parser.add_argument(
         "--out",
@@ -61,10 +62,10 @@ async def run(options: argparse.Namespace, console: Console) -> Exit:
         selections.check_place(options.out)
     async with connections.connected(options, starts_work=True) as connection:
         spec = await _spec(connection, options, base, strategy)
-        handle = await connection.client.create_repair(spec, options.request_id, options.validate_only)
         if options.validate_only:
-            console.print("the request is valid; nothing was started")
+            print_plan(console, await connection.client.foresee(spec))
             return Exit.PASS
+        handle = await connection.client.create_repair(spec, options.request_id)
         if options.detach:
             console.print(Text(words.short_name(handle.name)))
             return Exit.PASS

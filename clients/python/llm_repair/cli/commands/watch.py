@@ -14,7 +14,9 @@ from llm_repair.cli.outcome import follow_to_the_end
 
 def register(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    parser.description = "Shows the steps of a repair or selection until it ends; the exit code is that of its verdict."
+    parser.description = (
+        "Shows the steps of a repair, selection or evaluation until it ends; the exit code is that of its verdict."
+    )
     names.add_argument(parser)
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="at the end, writes DIR/report and DIR/model, or DIR/selection.json"
