@@ -15,9 +15,10 @@ from typing import Any, Final
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.coordinator.arms import Arm, arms
 from llm_repair.coordinator.inputs import judge_name
-from llm_repair.coordinator.measured_metrics import is_measured_alone
+from llm_repair.coordinator.measured_metrics import is_measured_alone, sequence_violations
 from llm_repair.coordinator.records import RepairRecord, StepRecord
 from llm_repair.coordinator.selection_steps import pool_digest
+from llm_repair.core.errors import InvalidFields
 from llm_repair.core.execution import Json, StepResult, Usage
 from llm_repair.core.gate import GatePolicy, GateResult, evaluate_gate
 from llm_repair.core.metrics import Metric, metric_from_json
@@ -89,10 +90,12 @@ def judged(record: RepairRecord, policy: GatePolicy, metrics: Sequence[Metric], 
     which it has none, so they would say FAIL of every model.
 
     Raises:
-      InvalidFields: as `evaluate_gate`.
+      InvalidFields: as `evaluate_gate`; or a criterion needs all prompts, and the measurement ended early.
     """
     if is_measured_alone(record.spec) and not policy.criteria:
         return None
+    if violations := list(sequence_violations(record.spec, policy)):
+        raise InvalidFields(violations)
     return evaluate_gate(policy, metrics, confidence=confidence)
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from llm_repair.coordinator.inputs import PROMPTS_FIELD, judge_name, prompt_set_field
 from llm_repair.core.errors import FieldViolation
 from llm_repair.core.evaluation import Evaluation, ProfanityJudge
-from llm_repair.core.gate import SEQUENTIAL_METRIC, AbsoluteRule, ChangeRule, Criterion, CriterionSlice
+from llm_repair.core.gate import SEQUENTIAL_METRIC, AbsoluteRule, ChangeRule, Criterion, CriterionSlice, GatePolicy
 from llm_repair.core.repairs import RepairGoal, RepairSpec
 
 _ANY: Final = "*"
@@ -58,10 +58,30 @@ def gate_violations(spec: RepairSpec) -> Iterator[FieldViolation]:
         return
     if spec.gate.sequential and is_measured_alone(spec):
         yield FieldViolation("spec.gate.sequential", "needs a baseline: it goes by a change")
+    if spec.gate.sequential and not spec.gate.criteria:
+        what = "must be named beside a sequence: of the default ones that on empty outputs needs all prompts"
+        yield FieldViolation("spec.gate.criteria", what)
     measured = measured_metrics(spec.evaluation)
     for index, criterion in enumerate(spec.gate.criteria):
         for field, description in _refusals(criterion, spec, measured):
             yield FieldViolation(f"spec.gate.criteria[{index}].{field}", description)
+    yield from (violation.under("spec.gate") for violation in sequence_violations(spec, spec.gate))
+
+
+def sequence_violations(spec: RepairSpec, policy: GatePolicy) -> Iterator[FieldViolation]:
+    """Yields criteria of a policy that a request cannot be judged by, since it ends its measurement early.
+
+    At a number of prompts that the data chose, only what is measured whole and the change that the sequence is about
+    have intervals that hold.
+    """
+    if spec.gate.sequential is None:
+        return
+    measured = measured_metrics(spec.evaluation)
+    for index, criterion in enumerate(policy.criteria):
+        metric = next((entry for entry in measured if entry.names(criterion.metric)), None)
+        if metric and not metric.shown_only and not _holds_in_sequence(criterion, metric):
+            what = f"is over as many prompts as {SEQUENTIAL_METRIC} needs in sequence, where only its change gates"
+            yield FieldViolation(f"criteria[{index}].metric", what)
 
 
 def _refusals(
@@ -74,8 +94,6 @@ def _refusals(
         return
     if metric.shown_only:
         yield "metric", metric.shown_only
-    elif spec.gate.sequential and not _decides_in_sequence(criterion, metric):
-        yield "metric", f"is over as many prompts as {SEQUENTIAL_METRIC} needs in sequence, where only its change gates"
     if criterion.slice is CriterionSlice.EACH_GROUP and not metric.by_group:
         known = ", ".join(entry.id for entry in measured if entry.by_group and not entry.shown_only)
         yield "slice", f"{criterion.metric} is not given by group; by group there are {known}"
@@ -84,8 +102,8 @@ def _refusals(
         yield rule, "is on a change, which one model alone does not have: give a baseline, or an absolute bound"
 
 
-def _decides_in_sequence(criterion: Criterion, metric: MeasuredMetric) -> bool:
-    """Whether a criterion can be decided where the number of prompts depends on what was measured on them."""
+def _holds_in_sequence(criterion: Criterion, metric: MeasuredMetric) -> bool:
+    """Whether a criterion goes by an interval that holds where a measurement ends early."""
     if metric.units_of != PROMPTS_FIELD:
         return True
     by_change = criterion.slice is CriterionSlice.ALL and not isinstance(criterion.rule, AbsoluteRule)

@@ -137,7 +137,7 @@ CHANGE = Criterion("toxicity.mean", FALLS)
 
 
 def test_a_sequence_needs_something_to_compare_with() -> None:
-    assert set(refused(ALONE, sequential=LOOKS)) == {"sequential"}
+    assert set(refused(ALONE, CHANGE, sequential=LOOKS)) == {"sequential", "criteria[0].change"}
     assert refused(AGAINST, CHANGE, sequential=LOOKS) == {}
 
 
@@ -156,6 +156,11 @@ def test_a_sequence_needs_something_to_compare_with() -> None:
 def test_beside_a_sequence_only_what_is_measured_whole_may_gate(criterion: Criterion, may_gate: bool) -> None:
     """A fixed-n interval is not valid at a number of prompts that the data chose."""
     assert set(refused(REPAIR, CHANGE, criterion, sequential=LOOKS)) == (set() if may_gate else {"criteria[1].metric"})
+
+
+def test_beside_a_sequence_the_default_criteria_are_not_enough() -> None:
+    """That on empty outputs would be refused when everything has been measured."""
+    assert set(refused(REPAIR, sequential=LOOKS)) == {"criteria"}
 
 
 def test_a_selection_has_no_gate_to_check() -> None:
