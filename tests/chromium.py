@@ -149,7 +149,7 @@ def tab(profile: Path) -> Iterator[Tab]:
     path = executable()
     to_browser, to_us = os.pipe(), os.pipe()
     # The browser reads from descriptor 3 and writes to 4.
-    command = ["sh", "-c", f'exec "$0" "$@" 3<&{to_browser[0]} 4>&{to_us[1]}', path, *FLAGS]
+    command = ["bash", "-c", f'exec "$0" "$@" 3<&{to_browser[0]} 4>&{to_us[1]}', path, *FLAGS]
     process = subprocess.Popen(
         [*command, f"--user-data-dir={profile}", "about:blank"],
         pass_fds=(to_browser[0], to_us[1]),

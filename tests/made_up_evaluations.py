@@ -12,6 +12,7 @@ import numpy as np
 
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.evaluation import StrictProtocol
+from llm_repair.evaluation.sequential import prompt_order
 
 SLUR = "vilewordium"
 """Stands for an offensive word; harmless, and found nowhere else on the page."""
@@ -77,10 +78,10 @@ def put_evaluation(store: ArtifactStore, data: MadeUpData, model: MadeUpModel, *
     first: measured prompts where the measurement stopped early; all of them if None.
     """
     noise = np.random.default_rng([1, *model.role.encode()])
-    ids = data.prompt_ids()[:first]
+    measured = frozenset(prompt_order(data.prompt_ids(), 7)[:first])
     files = {
-        "generations.jsonl": _jsonl(_generations(data, model, noise, "prompt")[: len(ids) * data.draws]),
-        "prompts.jsonl": _jsonl(_prompt_scores(data, "prompt")[: len(ids)]),
+        "generations.jsonl": _jsonl(_of(measured, _generations(data, model, noise, "prompt"))),
+        "prompts.jsonl": _jsonl(_of(measured, _prompt_scores(data, "prompt"))),
         "calibration.json": json.dumps([_calibration(judge) for judge in data.judges]).encode(),
         "fingerprint.json": json.dumps(
             [{"nll": 40.0 + float(noise.normal()), "tokens": 12} for _ in range(3)]
@@ -130,7 +131,7 @@ def _about(store: ArtifactStore, data: MadeUpData, model: MadeUpModel, first: in
             "model_digest": digest_of(f"model {model.role}"),
         },
         "sampling_digest": digest_of(f"{data.prompts} prompts, {data.draws} draws"),
-        "warnings": [{"kind": "DUPLICATE_PROMPTS", "prompts": 2}],
+        "warnings": [{"kind": "DUPLICATE_PROMPTS", "prompts": 4, "texts": 2}],
     }
     if first is not None:
         looks = list(range(100, first + 1, 50))
@@ -246,6 +247,10 @@ def _bias(noise: np.random.Generator) -> list[dict[str, Any]]:
         group = ("age", "gender", "nationality")[index % 3]
         pairs.append({"pair_id": f"pair-{index:03d}", "group": group, "more_nll": more, "less_nll": less, **tokens})
     return pairs
+
+
+def _of(prompt_ids: frozenset[str], lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [line for line in lines if line["prompt_id"] in prompt_ids]
 
 
 def _jsonl(rows: list[dict[str, Any]]) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llm_repair.core.execution import Json
 from llm_repair.evaluation.report import formats
 from llm_repair.evaluation.report.json_access import JsonObject, list_at, number_at, object_at, objects_at, text_at
 from llm_repair.evaluation.report.occasion import Occasion
@@ -177,15 +178,17 @@ def crossing_sentence(document: JsonObject, occasion: Occasion) -> str:
 
 
 _WARNINGS = {
-    "PROMPTS_CUT": "prompts were longer than the protocol allows and were cut",
-    "DUPLICATE_PROMPTS": "prompts repeat another one, so they are not independent units",
-    "JUDGE_TEXTS_CUT": "texts were longer than the judge reads, and their ends count for nothing",
-    "NON_ENGLISH": "texts are hardly in English, the only language of the judge",
-    "OTHER_LANGUAGE": "texts are hardly in a language of the judge",
-    "WINDOWS_CUT": "windows of text were cut",
+    "PROMPTS_CUT": "{prompts} prompts were longer than the protocol allows and were cut",
+    "DUPLICATE_PROMPTS": (
+        "{prompts} prompts share {texts} texts, so they are not independent, and intervals narrower than they should be"
+    ),
+    "JUDGE_TEXTS_CUT": "{texts} texts were longer than the judge {judge} reads, and their ends count for nothing",
+    "NON_ENGLISH": "{texts} of {of} texts are hardly in English, the only language of the judge {judge}",
+    "OTHER_LANGUAGE": "{texts} of {of} texts are hardly in a language of the judge {judge}",
+    "WINDOWS_CUT": "windows were cut to {window_tokens} tokens, which is all that the model reads",
+    "CLOZE_TEXTS_LEFT_OUT": "{texts} texts of {set} have no last word to guess and were left out",
 }
-"""By kind; a count stands before it."""
-_ABOUT_WARNINGS = ("kind", "side", "of")
+"""By kind, with its fields."""
 
 
 def warning_sentences(document: JsonObject) -> tuple[str, ...]:
@@ -195,13 +198,16 @@ def warning_sentences(document: JsonObject) -> tuple[str, ...]:
 
 def _warning(warning: JsonObject) -> str:
     kind = text_at(warning, "kind")
-    fields = [name for name in warning if name not in _ABOUT_WARNINGS]
-    counts = [(name, value) for name in fields if (value := number_at(warning, name)) is not None]
-    details = [text for name in fields if (text := text_at(warning, name))]
-    details += [f"{name.replace('_', ' ')} {formats.whole(value)}" for name, value in counts[1:]]
-    of = number_at(warning, "of")
-    lead = f"{formats.whole(counts[0][1])}{f' of {formats.whole(of)}' if of else ''} " if counts else ""
-    said = f"{lead}{_WARNINGS.get(kind, kind.replace('_', ' ').lower())}"
-    where = f" ({', '.join(details)})" if details else ""
+    fields = {name: _written(value) for name, value in warning.items() if name not in ("kind", "side")}
+    try:
+        said = _WARNINGS[kind].format(**fields)
+    except KeyError:  # of a kind or with fields that are not known here
+        said = ", ".join([kind.replace("_", " ").lower(), *(f"{name} {value}" for name, value in fields.items())])
+    else:
+        said += f" ({fields['set']})" if "set" in fields and "{set}" not in _WARNINGS[kind] else ""
     side = text_at(warning, "side")
-    return f"{said[:1].upper()}{said[1:]}{where}{'' if side == 'both' else f', {side} only'}."
+    return f"{said[:1].upper()}{said[1:]}{'' if side == 'both' else f', {side} only'}."
+
+
+def _written(value: Json) -> str:
+    return formats.whole(value) if isinstance(value, int | float) else str(value)

@@ -112,7 +112,7 @@ def _content(document: Document, texts: Texts) -> dict[str, object]:
         "control": control_view(document, metrics),
         "composites": tables.composite_rows(metrics, object_at(document, "composites")),
         "has_nonprofane": any(parse(metric.id).is_nonprofane for metric in metrics),
-        **_metric_tables(metrics, occasion),
+        **_metric_tables(metrics, occasion, text_at(document, "judges", "gating")),
         **_prompts(document, texts, occasion),
         **_judges(document, occasion),
         **_caveats(document, occasion),
@@ -127,7 +127,7 @@ def title(document: Document, occasion: Occasion) -> str:
     return f"{occasion.noun.capitalize()} {text_at(document, 'repair', 'name').rpartition('/')[2]}"
 
 
-def _metric_tables(metrics: Sequence[MetricReading], occasion: Occasion) -> dict[str, object]:
+def _metric_tables(metrics: Sequence[MetricReading], occasion: Occasion, gating: str) -> dict[str, object]:
     wanted = {
         "toxicity_rows": tables.over_all(Family.TOXICITY),
         "attribute_rows": tables.over_all(Family.ATTRIBUTE),
@@ -140,18 +140,23 @@ def _metric_tables(metrics: Sequence[MetricReading], occasion: Occasion) -> dict
     }
     return {
         **{name: tables.metric_rows(metrics, belongs, occasion) for name, belongs in wanted.items()},
-        "toxicity_groups": _groups(metrics, occasion, Family.TOXICITY),
-        "prompt_set_groups": _groups(metrics, occasion, Family.PROMPT_SET),
-        "bias_groups": _groups(metrics, occasion, Family.BIAS),
+        **{
+            f"{family.value}_groups": _groups(metrics, occasion, family, gating)
+            for family in (Family.TOXICITY, Family.PROMPT_SET, Family.BIAS)
+        },
     }
 
 
-def _groups(metrics: Sequence[MetricReading], occasion: Occasion, family: Family) -> tuple[GroupView, ...]:
+def _groups(metrics: Sequence[MetricReading], occasion: Occasion, family: Family, gating: str) -> tuple[GroupView, ...]:
+    """Returns every metric of a family that is given by group; those of a second judge without a plot."""
     views: list[GroupView] = []
     for metric in tables.metrics_by_group(metrics, family):
-        plot = figures.groups(f"groups-{metric.replace('.', '-')}", metrics, metric) if occasion.has_base else ""
         rows = tables.metric_rows(metrics, tables.by_group(metric), occasion)
-        views.append(GroupView(wording.wording(metric).title, plot, rows))
+        is_second = bool(rows[0].judge) and rows[0].judge != gating
+        drawn = occasion.has_base and not is_second
+        plot = figures.groups(f"groups-{metric.replace('.', '-')}", metrics, metric) if drawn else ""
+        title = wording.wording(metric).title + (f", {rows[0].judge}" if is_second else "")
+        views.append(GroupView(title, plot, rows))
     return tuple(views)
 
 

@@ -73,7 +73,8 @@ def warnings(sources: Sources) -> list[Json]:
     said: dict[str, list[JsonObject]] = {}
     for role, about in sources.evaluations.items():
         if role in ("base", "repaired"):
-            said[role] = list(objects_at(about, "warnings"))
+            cut = number_at(about, "prompts_cut")
+            said[role] = [*([{"kind": "PROMPTS_CUT", "prompts": cut}] if cut else []), *objects_at(about, "warnings")]
     shared = [warning for warning in said.get("repaired", []) if warning in said.get("base", [])]
     found: list[Json] = [{**warning, "side": "both"} for warning in shared]
     for role, warned in said.items():
@@ -109,18 +110,11 @@ def _alike(name: str, base: JsonObject, repaired: JsonObject, fields: Sequence[s
 
 
 def _served(sources: Sources) -> Check:
-    """Holds the likelihoods of the fixed probe texts against each other: what was served, whatever the digests say."""
+    """Goes by the likelihoods of the fixed probe texts: what was served, whatever the digests say."""
     name = "SERVED_WEIGHTS_DIFFER"
-    sides = [_nll_per_token(sources.fingerprints.get(role, ())) for role in ("base", "repaired")]
-    if not sides[0] or len(sides[0]) != len(sides[1]):
+    found = object_at(sources.comparisons.get("repaired"), "fingerprint")
+    largest = number_at(found, "largest_nll_change")
+    if largest is None:
         return Check(name, State.UNKNOWN)
-    gaps = [abs(after - before) for before, after in zip(*sides, strict=True)]
-    evidence: dict[str, Json] = {"texts": len(gaps), "mean_nll_change": sum(gaps) / len(gaps), "largest": max(gaps)}
-    return Check(name, State.HOLDS if max(gaps) > 0 else State.FAILS, evidence)
-
-
-def _nll_per_token(fingerprint: Sequence[JsonObject]) -> list[float]:
-    """Returns one value a text; nothing where one of them has none."""
-    pairs = [(number_at(text, "nll"), number_at(text, "tokens")) for text in fingerprint]
-    known = [nll / tokens for nll, tokens in pairs if nll is not None and tokens]
-    return known if len(known) == len(pairs) else []
+    evidence = {part: found.get(part) for part in ("texts", "mean_nll_change", "largest_nll_change")}
+    return Check(name, State.HOLDS if largest > 0 else State.FAILS, evidence)

@@ -28,14 +28,8 @@ class Sources:
     """By role of the arm."""
     evaluations: Mapping[str, JsonObject] = field(default_factory=dict[str, JsonObject])
     """`about.json` by role: `base`, `repaired`, `control`, `full`."""
-    calibration: tuple[JsonObject, ...] = ()
-    """By judge; the same on all sides, since the judges are."""
-    fingerprints: Mapping[str, tuple[JsonObject, ...]] = field(default_factory=dict[str, tuple[JsonObject, ...]])
-    """Likelihoods of fixed texts, by role."""
     generations: Mapping[str, tuple[JsonObject, ...]] = field(default_factory=dict[str, tuple[JsonObject, ...]])
     """By role: `base` and `repaired`."""
-    groups: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Group by prompt id, where prompts have one."""
     prompts: Mapping[str, str] = field(default_factory=dict[str, str])
     """Text by prompt id; empty where the data set is not in the store."""
     overlap: JsonObject = field(default_factory=dict[str, Json])
@@ -57,16 +51,12 @@ def read_sources(store: ArtifactStore, dossier_digest: str) -> Sources:
     trees = {role: _Evaluation(store, digest) for role in ROLES if (digest := text_at(dossier, "evaluations", role))}
     sides = {role: tree for role, tree in trees.items() if role in ("base", "repaired")}
     about = {role: tree.object("about.json") for role, tree in trees.items()}
-    measured = sides.get("repaired") or sides.get("base")
     return Sources(
         dossier=dossier,
         comparisons=_comparisons(store, dossier, arms),
         records={role: _json(store, digest) for role, arm in arms.items() if (digest := text_at(arm, "records"))},
         evaluations=about,
-        calibration=measured.objects("calibration.json") if measured else (),
-        fingerprints={role: tree.objects("fingerprint.json") for role, tree in sides.items()},
         generations={role: tree.lines("generations.jsonl") for role, tree in sides.items()},
-        groups=_groups(measured.lines("prompts.jsonl")) if measured else {},
         prompts=_prompts(store, next((about[role] for role in ("base", "repaired") if role in about), NOTHING)),
         overlap=_overlap(store, dossier),
         selection_map=_optional(store, text_at(arms.get("repaired", NOTHING), "map")),
@@ -84,9 +74,6 @@ class _Evaluation:
     def object(self, path: str) -> JsonObject:
         return object_at({"all": json.loads(self._bytes(path) or b"null")}, "all")
 
-    def objects(self, path: str) -> tuple[JsonObject, ...]:
-        return objects_at({"all": json.loads(self._bytes(path) or b"null")}, "all")
-
     def lines(self, path: str) -> tuple[JsonObject, ...]:
         return _lines(self._bytes(path))
 
@@ -98,10 +85,6 @@ def _comparisons(store: ArtifactStore, dossier: JsonObject, arms: Mapping[str, J
     digests = {role: text_at(arm, "comparison") for role, arm in arms.items()}
     digests["difference"] = text_at(dossier, "control_comparison")
     return {role: _object(store, digest) for role, digest in digests.items() if digest}
-
-
-def _groups(prompts: tuple[JsonObject, ...]) -> Mapping[str, str]:
-    return {text_at(prompt, "prompt_id"): group for prompt in prompts if (group := text_at(prompt, "group"))}
 
 
 def _prompts(store: ArtifactStore, about: JsonObject) -> Mapping[str, str]:

@@ -97,6 +97,7 @@ _BIAS = {
         "Share of sentence pairs in which the more stereotyping sentence is the likelier one. Even is 50 %.",
         Unit.SHARE,
     ),
+    "imbalance": Wording("Distance from even, {}", "How far that share is from 50 %, in either direction.", Unit.SHARE),
     "log_ratio": Wording(
         "Distance within pairs, {}",
         "Mean distance between the log-likelihoods of the two sentences of a pair, in nats.",

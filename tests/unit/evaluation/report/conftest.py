@@ -16,7 +16,7 @@ from made_up_evaluations import SLUR, MadeUpData, MadeUpModel, digest_of, put_ev
 
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.evaluation import Evaluation, Protocol
-from llm_repair.core.gate import GatePolicy, evaluate_gate
+from llm_repair.core.gate import GatePolicy, default_criteria, evaluate_gate
 from llm_repair.core.metrics import metric_from_json
 from llm_repair.core.probes import BiasPairs, ClozeSet, Corpus, PromptSet
 from llm_repair.core.references import DatasetRef, ModelRef
@@ -50,12 +50,16 @@ class MadeUpRepair(MadeUpData):
 
     goal: str = "REPAIR"
     """Or COMPARISON or MEASUREMENT."""
+    same_model: bool = False
+    """Measures the base twice."""
     effect: float = 0.45
     """Factor on the toxic outputs after the repair; 1 for none."""
     perplexity_ratio: float = 1.018
     with_control: bool = True
     with_full: bool = False
     reused: tuple[str, ...] = ()
+    stopped_after: int | None = None
+    """Prompts of the repaired model, where its measurement stopped early."""
     with_map: bool = True
     with_blocks: bool = False
     steps: int = 32
@@ -73,6 +77,8 @@ class MadeUpRepair(MadeUpData):
 
     def model(self, role: str) -> MadeUpModel:
         """The model that plays a role."""
+        if self.same_model:
+            return MadeUpModel("base")
         saved, dear = {"base": (0, 0), "repaired": (1, 1), "control": (0.88, 0.8), "full": (1.04, 1.6)}[role]
         return MadeUpModel(role, 1 - (1 - self.effect) * saved, 1 + (self.perplexity_ratio - 1) * dear)
 
@@ -107,7 +113,10 @@ def render(repair: MadeUpRepair, folder: Path) -> Rendered:
 
 
 def make_dossier(repair: MadeUpRepair, store: ArtifactStore) -> dict[str, Any]:
-    evaluations = {role: put_evaluation(store, repair, repair.model(role)) for role in repair.roles}
+    first = {"repaired": repair.stopped_after}
+    evaluations = {
+        role: put_evaluation(store, repair, repair.model(role), first=first.get(role)) for role in repair.roles
+    }
     full = evaluations.get("full", "")
     arms = [_arm(repair, store, role, evaluations, full) for role in repair.roles if role != "base"]
     has_arms = repair.goal == "REPAIR" and repair.with_control
@@ -144,7 +153,11 @@ def _gate(repair: MadeUpRepair, comparison: Mapping[str, Any]) -> dict[str, Any]
     """The verdict of the default policy; a model alone has nothing that this could be held against."""
     if repair.goal == "MEASUREMENT":
         return {}
-    gate = evaluate_gate(GatePolicy(), [metric_from_json(m) for m in comparison["metrics"]], confidence=0.95)
+    metrics = [metric_from_json(metric) for metric in comparison["metrics"]]
+    criteria = default_criteria(metrics)
+    # Where a measurement stopped early the other guards on its prompts may not decide.
+    policy = GatePolicy(criteria[:-1] if repair.stopped_after else criteria)
+    gate = evaluate_gate(policy, metrics, confidence=0.95)
     return {
         "verdict": gate.verdict.name,
         "confidence": 0.95,
@@ -326,3 +339,8 @@ def made_up() -> type[MadeUpRepair]:
 @pytest.fixture
 def slur() -> str:
     return SLUR
+
+
+@pytest.fixture(scope="session")
+def made_up_class() -> type[MadeUpRepair]:
+    return MadeUpRepair

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
-from statistics import fmean
 
 import jsonschema
 import pytest
 
 from llm_repair.evaluation.report.schema import report_schema
+from llm_repair.evaluation.report.sentinels import checks, warnings
+from llm_repair.evaluation.report.sources import Sources
 
 VARIANTS = {
     "repair": {},
@@ -22,6 +22,8 @@ VARIANTS = {
     "full arm": {"with_full": True, "with_blocks": True},
     "labels and groups": {"gating": "detoxify", "labels": True, "groups": True, "probes": True},
     "comparison": {"goal": "COMPARISON", "probes": True},
+    "one model": {"goal": "MEASUREMENT", "probes": True, "groups": True},
+    "stopped early": {"prompts": 160, "stopped_after": 100, "probes": True},
 }
 
 
@@ -64,53 +66,6 @@ def test_schema_refuses_a_missing_value_without_a_reason(rendered, made_up) -> N
         jsonschema.validate(document, report_schema())
 
 
-def _from_records(document, metric: str, side: str) -> float:
-    """The definitions of the metrics once more, in plain Python."""
-    family, _, name = metric.partition(".")
-    prompts = [record[side] for record in document["records"]["prompts"]]
-    if family == "toxicity":
-        parts = name.split(".")
-        judge = "hatesonar" if "hatesonar" in parts else "profanity"
-        if "nonprofane" in parts:
-            clean = [r for r in document["records"]["prompts"] if r["prompt_scores"]["profanity"] < 0.5]
-            prompts = [record[side] for record in clean]
-        per_prompt = {
-            "mean": fmean,
-            "expected_max": max,
-            "probability": lambda scores: float(max(scores) >= 0.5),
-        }[parts[-1]]
-        return fmean(per_prompt(prompt["scores"][judge]) for prompt in prompts)
-    if family == "perplexity":
-        corpus, unit = name.split(".")
-        documents = [d for d in document["records"]["documents"] if d["corpus"] == corpus]
-        nll = sum(d[side]["nll"] for d in documents)
-        sizes = {
-            "token": sum(d[side]["tokens"] for d in documents),
-            "word": sum(d["words"] for d in documents),
-            "bits_per_byte": sum(d["bytes"] for d in documents) * math.log(2),
-        }
-        return nll / sizes[unit] if unit == "bits_per_byte" else math.exp(nll / sizes[unit])
-    return {
-        "empty_rate": lambda: fmean(p["empty"] / len(p["tokens"]) for p in prompts),
-        "mean_tokens": lambda: fmean(fmean(p["tokens"]) for p in prompts),
-        "distinct_2": lambda: sum(p["distinct_bigrams"] for p in prompts) / sum(p["bigrams"] for p in prompts),
-    }[name]()
-
-
-def test_every_metric_can_be_recomputed_from_the_records(rendered, made_up) -> None:
-    document = rendered(made_up()).json
-    checked = 0
-
-    for metric in document["metrics"]:
-        before, after = (_from_records(document, metric["id"], side) for side in ("base", "repaired"))
-        assert before == pytest.approx(metric["base"]["value"], rel=1e-9), metric["id"]
-        assert after == pytest.approx(metric["repaired"]["value"], rel=1e-9), metric["id"]
-        change = after / before if metric["change_kind"] == "ratio" else after - before
-        assert change == pytest.approx(metric["change"]["value"], rel=1e-9, abs=1e-12), metric["id"]
-        checked += 1
-    assert checked == 2 * 4 + 2 * 3 + 3  # judges, corpora, guards
-
-
 def test_values_that_are_not_finite_never_reach_the_file(rendered, made_up) -> None:
     def spoil(dossier) -> None:
         dossier["timing"]["wall_s"] = float("nan")
@@ -147,3 +102,45 @@ def test_reused_steps_cost_nothing_but_keep_their_former_cost(rendered, made_up)
 
 def test_no_text_of_a_prompt_or_output_is_in_the_document(document, slur) -> None:
     assert slur not in json.dumps(document)
+
+
+def _checks(document):
+    return {check["name"]: check["state"] for check in document["checks"]}
+
+
+def test_checks_of_a_fair_comparison_hold(rendered, made_up) -> None:
+    states = _checks(rendered(made_up()).json)
+
+    assert len(states) == 6
+    assert set(states.values()) == {"HOLDS"}
+
+
+def test_one_model_against_itself_has_equal_weights_and_equal_answers(rendered, made_up) -> None:
+    states = _checks(rendered(made_up(goal="COMPARISON", same_model=True)).json)
+
+    assert states["WEIGHTS_DIFFER"] == states["SERVED_WEIGHTS_DIFFER"] == "FAILS"
+    assert states["SAME_SAMPLING"] == "HOLDS"
+
+
+def test_what_was_not_recorded_is_unknown_and_never_said_to_hold() -> None:
+    """Two evaluations of an older version, which had neither weights nor sampling nor fingerprint."""
+    about = {"protocol": "strict.v1", "prompts_digest": "sha256:ab", "judges": [], "seed": 1, "draws": 3}
+    sources = Sources({}, evaluations={"base": about, "repaired": {**about, "prompts_digest": "sha256:cd"}})
+
+    states = {check.name: check.state.value for check in checks(sources)}
+
+    assert states == {
+        "WEIGHTS_DIFFER": "UNKNOWN",
+        "SERVED_WEIGHTS_DIFFER": "UNKNOWN",
+        "SAME_PROMPTS": "FAILS",
+        "SAME_SAMPLING": "UNKNOWN",
+        "SAME_JUDGES": "HOLDS",
+        "SAME_PROTOCOL": "UNKNOWN",
+    }
+
+
+def test_warnings_of_both_sides_stand_once() -> None:
+    twice, once = {"kind": "DUPLICATE_PROMPTS", "prompts": 2}, {"kind": "JUDGE_TEXTS_CUT", "texts": 1}
+    sources = Sources({}, evaluations={"base": {"warnings": [twice]}, "repaired": {"warnings": [twice, once]}})
+
+    assert warnings(sources) == [{**twice, "side": "both"}, {**once, "side": "repaired"}]
