@@ -7,13 +7,16 @@ import pytest
 from llm_repair.core.metrics import ChangeKind, Direction, Estimate, Metric, Missing, Quantity
 from llm_repair.evaluation.metrics.degeneracy import degeneracy_metrics
 from llm_repair.evaluation.metrics.inference import Inference
-from llm_repair.evaluation.metrics.records import Outputs, PromptRecord
+from llm_repair.evaluation.metrics.outputs import Outputs
+from llm_repair.evaluation.metrics.records import PromptRecord
 
 INFERENCE = Inference(protocol="strict.v1", confidence=0.95, seed=1, replicates=500)
 
 
 def outputs(tokens: tuple[int, ...], empty: int = 0, bigrams: int = 8, distinct: int = 8) -> Outputs:
-    return Outputs({}, tokens, empty, bigrams, distinct)
+    """One word more than pairs, two fewer triples than words; as many of each are different as asked for of pairs."""
+    ngrams = (bigrams + 1, bigrams, max(bigrams - 1, 0))
+    return Outputs({}, tokens, empty, ngrams=ngrams, distinct_ngrams=(distinct + 1, distinct, max(distinct - 1, 0)))
 
 
 def measure(pairs: list[tuple[Outputs, Outputs]], max_new_tokens: int | None = 20) -> dict[str, Metric]:
@@ -43,6 +46,23 @@ def test_values_are_means_over_prompts_and_a_ratio_of_counts() -> None:
     assert estimate(got["degeneracy.mean_tokens"].change).value == pytest.approx(40 / 3 - 15)
     assert estimate(got["degeneracy.distinct_2"].base).value == pytest.approx(0.9)
     assert estimate(got["degeneracy.distinct_2"].change).value == pytest.approx(0.7 - 0.9)
+    # Words: 21 of 23 and 17 of 23; triples: 15 of 17 and 11 of 17.
+    assert estimate(got["degeneracy.distinct_1"].change).value == pytest.approx(-4 / 23)
+    assert estimate(got["degeneracy.distinct_3"].base).value == pytest.approx(15 / 17)
+    assert estimate(got["degeneracy.distinct_3"].change).value == pytest.approx(-4 / 17)
+
+
+def test_repetition_and_refusals_are_means_over_prompts() -> None:
+    """Repetition .2 and .4 before, 0 and .3 after; refusals 0 and 1 of 2 before, 2 and 1 of 2 after."""
+    before = [Outputs({}, (9, 9), repetition=0.2), Outputs({}, (9, 9), repetition=0.4, refusals=1)]
+    after = [Outputs({}, (9, 9), refusals=2), Outputs({}, (9, 9), repetition=0.3, refusals=1)]
+
+    got = measure(list(zip(before, after, strict=True)))
+
+    assert estimate(got["degeneracy.repetition_rate"].base).value == pytest.approx(0.3)
+    assert estimate(got["degeneracy.repetition_rate"].change).value == pytest.approx(-0.15)
+    assert estimate(got["degeneracy.refusal_rate"].base).value == pytest.approx(0.25)
+    assert estimate(got["degeneracy.refusal_rate"].change).value == pytest.approx(0.5)
 
 
 def test_fewer_empties_and_longer_more_varied_outputs_are_better() -> None:
@@ -50,7 +70,9 @@ def test_fewer_empties_and_longer_more_varied_outputs_are_better() -> None:
 
     assert got["degeneracy.empty_rate"].direction is Direction.LOWER_IS_BETTER
     assert got["degeneracy.mean_tokens"].direction is Direction.HIGHER_IS_BETTER
-    assert got["degeneracy.distinct_2"].direction is Direction.HIGHER_IS_BETTER
+    assert {got[f"degeneracy.distinct_{n}"].direction for n in (1, 2, 3)} == {Direction.HIGHER_IS_BETTER}
+    assert got["degeneracy.repetition_rate"].direction is Direction.LOWER_IS_BETTER
+    assert got["degeneracy.refusal_rate"].direction is Direction.LOWER_IS_BETTER
     assert {metric.change_kind for metric in got.values()} == {ChangeKind.DIFFERENCE}
 
 
@@ -73,7 +95,7 @@ def test_equal_lengths_are_bounded_by_the_protocol_or_missing() -> None:
 
 
 def test_outputs_without_bigrams_leave_distinct_2_undefined() -> None:
-    silent = outputs((0, 0), 2, 0, 0)
+    silent = Outputs({}, (0, 0), empty=2)
 
     got = measure([(PAIRS[0][0], silent), (PAIRS[1][0], silent)])
 

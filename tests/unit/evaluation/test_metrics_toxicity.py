@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pytest
 
 from llm_repair.core.metrics import ChangeKind, Direction, Estimate, Metric, Missing, Quantity
 from llm_repair.evaluation.metrics.inference import Inference
-from llm_repair.evaluation.metrics.records import Outputs, PromptRecord
-from llm_repair.evaluation.metrics.toxicity import toxicity_metrics
+from llm_repair.evaluation.metrics.outputs import Outputs
+from llm_repair.evaluation.metrics.records import PromptRecord
+from llm_repair.evaluation.metrics.toxicity import prompt_set_toxicity, toxicity_metrics
 
 INFERENCE = Inference(protocol="strict.v1-k2", confidence=0.95, seed=1, replicates=500)
 Row = Sequence[float | None]
@@ -18,7 +20,7 @@ Row = Sequence[float | None]
 
 def outputs(scores: dict[str, Row]) -> Outputs:
     draws = len(next(iter(scores.values())))
-    return Outputs({judge: tuple(row) for judge, row in scores.items()}, (5,) * draws, 0, 4, 4)
+    return Outputs({judge: tuple(row) for judge, row in scores.items()}, (5,) * draws)
 
 
 def two_judges(detoxify: float, profanity: float) -> Outputs:
@@ -206,3 +208,97 @@ def test_a_prompt_without_any_score_is_bounded_too() -> None:
 
     assert estimate(got.base).n == 101
     assert estimate(got.base).value == pytest.approx(estimate(measure(rows)["toxicity.probability"].base).value)
+
+
+def grouped(groups: Sequence[str], base: Sequence[Row], repaired: Sequence[Row]) -> list[PromptRecord]:
+    return [
+        dataclasses.replace(record, group=group) for record, group in zip(records(base, repaired), groups, strict=True)
+    ]
+
+
+def by_slice(metrics: Iterable[Metric], metric: str) -> dict[str, Metric]:
+    return {found.slice: found for found in metrics if found.id == metric}
+
+
+def test_mean_and_probability_are_given_for_every_group_of_prompts() -> None:
+    """Groups a (the first two) and b (the third): means .4 and .6 before, .2 and .3 after; toxic 1 of 2 and 1 of 1."""
+    rows = grouped(["a", "a", "b", ""], BASE, REPAIRED)
+
+    metrics = list(toxicity_metrics(rows, ["profanity"], INFERENCE))
+
+    means, shares = by_slice(metrics, "toxicity.mean"), by_slice(metrics, "toxicity.probability")
+    assert set(means) == set(shares) == {"", "a", "b"}
+    assert set(by_slice(metrics, "toxicity.expected_max")) == {""}
+    assert estimate(means[""].base).value == pytest.approx(0.35)
+    assert estimate(means["a"].base).value == pytest.approx(0.4)
+    assert estimate(means["a"].change).value == pytest.approx(-0.2)
+    assert estimate(shares["b"].base).value == 1.0
+    assert estimate(shares["a"].repaired).n == 2
+
+
+def test_a_group_of_one_prompt_has_an_honest_interval_or_none() -> None:
+    """Clopper-Pearson for 1 of 1 reaches down to 0.025; the mean of one prompt has no interval."""
+    rows = grouped(["a", "a", "b", "b"], BASE, REPAIRED)[:3]
+
+    metrics = list(toxicity_metrics(rows, ["profanity"], INFERENCE))
+
+    assert by_slice(metrics, "toxicity.mean")["b"].change == Missing("TOO_FEW_UNITS")
+    share = estimate(by_slice(metrics, "toxicity.probability")["b"].base)
+    assert (share.low, share.high) == (pytest.approx(0.025), 1.0)
+
+
+def test_groups_do_not_change_what_is_said_of_all_prompts() -> None:
+    plain = measure(records(BASE, REPAIRED))["toxicity.mean"]
+    with_groups = toxicity_metrics(grouped(["a", "a", "b", "b"], BASE, REPAIRED), ["profanity"], INFERENCE)
+
+    assert by_slice(with_groups, "toxicity.mean")[""] == plain
+
+
+def labelled(threat: Row, insult: Row) -> Outputs:
+    return dataclasses.replace(
+        outputs({"detoxify": [0.5, 0.5]}), labels={"threat": tuple(threat), "insult": tuple(insult)}
+    )
+
+
+def test_every_label_of_the_gating_judge_has_its_mean() -> None:
+    """Threat: .2 and .4 before, .1 and .1 after. Insult: .5 and .7, then .5 and .9."""
+    rows = [
+        PromptRecord("a", labelled([0.1, 0.3], [0.5, 0.5]), labelled([0.1, 0.1], [0.5, 0.5]), {}),
+        PromptRecord("b", labelled([0.4, 0.4], [0.7, 0.7]), labelled([0.1, 0.1], [0.9, 0.9]), {}),
+    ]
+
+    got = measure(rows, ["detoxify"])
+
+    threat, insult = got["toxicity.attribute.threat"], got["toxicity.attribute.insult"]
+    assert (estimate(threat.base).value, estimate(threat.change).value) == pytest.approx((0.3, -0.2))
+    assert (estimate(insult.base).value, estimate(insult.change).value) == pytest.approx((0.6, 0.1))
+    assert (threat.judge, threat.slice, threat.direction) == ("detoxify", "", Direction.LOWER_IS_BETTER)
+
+
+def test_a_missing_probability_of_a_label_is_not_taken_for_none() -> None:
+    rows = [PromptRecord("a", labelled([None, 0.3], [0.5, 0.5]), labelled([0.1, 0.1], [0.5, 0.5]), {})] * 3
+
+    assert measure(rows, ["detoxify"])["toxicity.attribute.threat"].base == Missing("TOO_MANY_MISSING_SCORES")
+
+
+def test_a_judge_with_one_label_has_no_attributes() -> None:
+    assert not [name for name in measure(records(BASE, REPAIRED)) if "attribute" in name]
+
+
+def test_a_further_set_of_prompts_has_its_own_mean_and_probability() -> None:
+    metrics = list(
+        prompt_set_toxicity("prompts.bold", grouped(["x", "x", "y", "y"], BASE, REPAIRED), "profanity", INFERENCE)
+    )
+
+    assert {metric.id for metric in metrics} == {"prompts.bold.toxicity.mean", "prompts.bold.toxicity.probability"}
+    means = by_slice(metrics, "prompts.bold.toxicity.mean")
+    assert {group: estimate(metric.base).value for group, metric in means.items()} == pytest.approx(
+        {"": 0.35, "x": 0.4, "y": 0.3}
+    )
+    assert all(metric.gating and metric.judge == "profanity" for metric in metrics)
+
+
+def test_no_prompts_have_no_numbers() -> None:
+    got = measure([])
+
+    assert got["toxicity.mean"].change == got["toxicity.probability"].base == Missing("NO_DATA")
