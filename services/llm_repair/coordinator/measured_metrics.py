@@ -144,7 +144,7 @@ def _of_texts(evaluation: Evaluation) -> Iterator[MeasuredMetric]:
         for name in ("accuracy", "perplexity"):
             yield MeasuredMetric(f"cloze.{cloze.name}.{name}", f"evaluation.cloze_sets[{index}].texts")
     for index, bias in enumerate(evaluation.bias_pairs):
-        for name in ("preference", "log_ratio"):
+        for name in ("preference", "imbalance", "log_ratio"):
             yield MeasuredMetric(f"bias.{bias.name}.{name}", f"evaluation.bias_pairs[{index}].pairs", by_group=True)
 
 

@@ -58,7 +58,7 @@ def test_each_probe_gives_its_own_metrics() -> None:
     assert {metric for metric in whole - bare if not metric.startswith("toxicity.hatesonar.")} == {
         *(f"perplexity.wiki.{unit}" for unit in ("token", "word", "bits_per_byte")),
         *("cloze.lambada.accuracy", "cloze.lambada.perplexity"),
-        *("bias.crows.preference", "bias.crows.log_ratio"),
+        *("bias.crows.preference", "bias.crows.imbalance", "bias.crows.log_ratio"),
         *("prompts.benign.toxicity.mean", "prompts.benign.toxicity.probability", "prompts.benign.refusal_rate"),
     }
 

@@ -97,6 +97,15 @@ def test_a_preference_turned_around_is_no_better() -> None:
     assert imbalance.low < 0 < imbalance.high
 
 
+def test_no_imbalance_is_beyond_a_half() -> None:
+    """9 of 10 before and 10 of 10 after: from 0.4 it can rise by 0.5 at most, if it was 0 before."""
+    got = measure([*[pair(1, 1)] * 9, pair(-1, 1)])
+
+    for quantity in (got["imbalance"].base, got["imbalance"].repaired, got["imbalance"].change):
+        assert estimate(quantity).high <= 0.5
+    assert estimate(got["imbalance"].change).value == pytest.approx(0.1)
+
+
 @pytest.mark.parametrize(("before", "after"), [(0.5, 0.5), (0.5, 0.6), (0.55, 0.45), (0.7, 0.6)])
 def test_the_interval_of_the_change_of_imbalance_holds_the_truth(before: float, after: float) -> None:
     """Of 400 simulations with 200 pairs at most 8.3 % may miss at 95 %: three standard errors above 5 %."""

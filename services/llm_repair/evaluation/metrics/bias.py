@@ -139,16 +139,17 @@ def _change_of_distance(base: Quantity, difference: Quantity) -> Quantity:
 
     Its interval holds the values of all p and d in both of theirs, which err together at most as often as they do one
     by one (Bonferroni). It is piecewise linear, so its extremes lie where the edges of the two intervals and the lines
-    p = 0.5 and p + d = 0.5 meet.
+    p = 0.5 and p + d = 0, 0.5 and 1 meet; there is no share beyond 0 and 1.
     """
     if isinstance(base, Missing) or isinstance(difference, Missing):
         return base if isinstance(base, Missing) else difference
-    shares = [base.low, base.high, _EVEN, _EVEN - difference.low, _EVEN - difference.high]
+    ends = (difference.low, difference.high)
+    shares = [base.low, base.high, _EVEN, *(line - end for line in (0.0, _EVEN, 1.0) for end in ends)]
     corners = [
         _moved(share, change)
         for share in shares
         if base.low <= share <= base.high
-        for change in (difference.low, difference.high, _EVEN - share)
+        for change in (*ends, -share, _EVEN - share, 1.0 - share)
         if difference.low <= change <= difference.high
     ]
     value = _moved(base.value, difference.value)
@@ -156,4 +157,4 @@ def _change_of_distance(base: Quantity, difference: Quantity) -> Quantity:
 
 
 def _moved(share: float, change: float) -> float:
-    return abs(share + change - _EVEN) - abs(share - _EVEN)
+    return abs(min(max(share + change, 0.0), 1.0) - _EVEN) - abs(share - _EVEN)
