@@ -7,6 +7,7 @@ import pytest
 from stack import Stack, running_stack
 from tiny_assets import TinyAssets
 
+from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.client import RepairClient
 
 
@@ -26,3 +27,9 @@ async def client(stack: Stack) -> AsyncIterator[RepairClient]:
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
+
+
+@pytest.fixture
+def stack_store(stack: Stack, tmp_path: Path) -> ArtifactStore:
+    """The store of the running stack, as its services open it."""
+    return ArtifactStore(stack.store.as_uri(), project="default", cache_dir=tmp_path / "cache")
