@@ -130,8 +130,17 @@ def member_at(wheel: Wheel, path: str) -> Member | None:
     return next((member for member in wheel.members if member.path == path.strip("/")), None)
 
 
-DETOXIFY_SHA256_STARTS = ("c1212f89", "c7548aa0", "0b549669")
-"""First digits of the sha256 of Detoxify's released checkpoints original, unbiased and multilingual (Apache-2.0)."""
+DETOXIFY_SHA256_STARTS = (
+    "c1212f89ac23307ab33932ce29dc446a6e030fb3f384a500890bbe662b7b544a",
+    "c7548aa09468726af4cfdd0959912467784de4a076786913ada9f0f21b68f60d",
+    "0b549669",
+)
+"""sha256 of Detoxify's released checkpoints original, unbiased and multilingual (Apache-2.0), as far as it is known.
+
+The release names the first 8 digits, in its files' names. The whole digests are those that two studies recorded of the
+files they had loaded: GitHub Bostesa/automated-evaluator-audit at 861804b2 and Jamster187/cmpt491-music-censorship at
+52593980. None was computed here, where the files cannot be had; a wrong one would refuse a file, not let one in.
+"""
 
 
 def pinned_judge_files() -> frozenset[str]:

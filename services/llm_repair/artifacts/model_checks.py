@@ -87,7 +87,7 @@ def _chosen(folder: Path, role: ModelRole) -> tuple[dict[str, Path], tuple[str, 
 def _check_pin(file: Path, name: str) -> None:
     digest = digest_of_file(file)
     hex_digits = digest.removeprefix("sha256:")
-    # Detoxify's releases are known by the 8 digits in their file names; their loader takes tensors only.
+    # Of one of Detoxify's releases only 8 digits are known; their loader takes tensors only.
     known = digest in pinned_judge_files() if file.suffix == ".onnx" else hex_digits.startswith(DETOXIFY_SHA256_STARTS)
     if not known:
         raise UnsafeModel(f"{json.dumps(name)} does not have a pinned sha256", file=name, digest=digest)

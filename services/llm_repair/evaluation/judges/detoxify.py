@@ -20,6 +20,7 @@ from typing import Any, Final
 import torch
 import transformers
 
+from llm_repair.artifacts.catalogue import DETOXIFY_SHA256_STARTS
 from llm_repair.core.errors import JudgeUnavailable
 from llm_repair.core.evaluation import DetoxifyVariant
 from llm_repair.evaluation.judges.classifier import (
@@ -31,18 +32,14 @@ from llm_repair.evaluation.judges.classifier import (
 from llm_repair.evaluation.judges.judge import ENGLISH
 from llm_repair.evaluation.judges.pins import sha256_of
 
-PINNED_SHA256: Final[Mapping[DetoxifyVariant, str]] = {
-    DetoxifyVariant.ORIGINAL: "c1212f89ac23307ab33932ce29dc446a6e030fb3f384a500890bbe662b7b544a",
-    DetoxifyVariant.UNBIASED: "c7548aa09468726af4cfdd0959912467784de4a076786913ada9f0f21b68f60d",
-    DetoxifyVariant.MULTILINGUAL: "0b549669",
-}
-"""sha256 of the releases, or what is known of its beginning.
-
-The release names the first 8 digits, in its files' names. The others are those that studies recorded of the files they
-loaded: the original's in Bostesa/automated-evaluator-audit at 861804b2, the unbiased's in
-Jamster187/cmpt491-music-censorship at 52593980. None was computed here, where the files cannot be had; a wrong digit
-would refuse a file, not let one in.
-"""
+PINNED_SHA256: Final[Mapping[DetoxifyVariant, str]] = dict(
+    zip(
+        (DetoxifyVariant.ORIGINAL, DetoxifyVariant.UNBIASED, DetoxifyVariant.MULTILINGUAL),
+        DETOXIFY_SHA256_STARTS,
+        strict=True,
+    )
+)
+"""sha256 of the releases, or what is known of its beginning."""
 
 TOXIC_LABELS: Final[Mapping[DetoxifyVariant, tuple[str, ...]]] = {
     DetoxifyVariant.ORIGINAL: (
