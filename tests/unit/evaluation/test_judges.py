@@ -63,6 +63,18 @@ def test_the_profanity_judge_tells_swearing_from_weather(store: ArtifactStore) -
     assert judge.name == "profanity"
 
 
+HARD = ["", "\x00\x01\x1f\x7f", "lone \ud800 surrogate", "megabyte " * 120_000, "漢字"]
+
+
+def test_the_profanity_judge_scores_hard_texts_and_cuts_none(store: ArtifactStore) -> None:
+    judge = open_judge(Judge(ProfanityJudge()), store)
+
+    judged = judge_texts(judge, HARD, threads=2)
+
+    assert all(score is not None and 0 < score < 0.5 for score in judged.scores)
+    assert not judge.overflows(HARD).any()
+
+
 def test_a_job_made_for_other_judge_files_is_refused(store: ArtifactStore) -> None:
     with pytest.raises(JudgeUnavailable, match="made for other files"):
         open_judge(Judge(ProfanityJudge(), DIGEST), store)
@@ -260,6 +272,15 @@ def test_hatesonar_runs_without_the_recorded_locale_and_scores_all_but_neither(t
     judged = judge_texts(HatesonarScorer(tmp_path / "package", pin), ["BAD", "good"])
 
     assert judged.scores == pytest.approx((0.75, 0.25))
+
+
+def test_hatesonar_scores_hard_texts_and_cuts_none(tmp_path: Path) -> None:
+    judge = HatesonarScorer(tmp_path / "model.onnx", save_graph(tmp_path / "model.onnx"))
+
+    judged = judge_texts(judge, [*HARD, "bad"], threads=2)
+
+    assert judged.scores == pytest.approx((*[0.25] * len(HARD), 0.75))
+    assert not judge.overflows(HARD).any()
 
 
 def test_hatesonar_refuses_a_file_that_is_not_the_pinned_one(tmp_path: Path) -> None:
