@@ -102,7 +102,8 @@ async def test_the_same_model_twice_is_measured_once_and_nothing_changes(
     change = metrics["toxicity.mean", ""].change.estimate
     assert change.value == 0
     assert change.low < 0 < change.high  # 20 prompts cannot show that there is no change at all
-    assert metrics["perplexity.articles.token", ""].change.estimate.value == 1
+    perplexity = metrics["perplexity.articles.token", ""]
+    assert perplexity.base == perplexity.repaired
 
 
 POLICY = """
@@ -169,7 +170,7 @@ async def test_criteria_that_nothing_would_be_measured_for_are_refused_before_th
 
     described = {violation.field: violation.description for violation in refused.value.violations}
     assert set(described) == {"spec.gate.criteria[1].metric", "spec.gate.criteria[2].slice"}
-    assert "perplexity.articles.token" in described["spec.gate.criteria[1].metric"]
+    assert "articles.token" in described["spec.gate.criteria[1].metric"]
 
 
 async def test_a_sequence_stops_where_it_has_decided_and_quotes_its_own_interval(

@@ -5,7 +5,7 @@ Known before anything is measured, so that no criterion names in vain what the f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -84,22 +84,28 @@ def sequence_violations(spec: RepairSpec, policy: GatePolicy) -> Iterator[FieldV
             yield FieldViolation(f"criteria[{index}].metric", what)
 
 
-def _refusals(
-    criterion: Criterion, spec: RepairSpec, measured: tuple[MeasuredMetric, ...]
-) -> Iterator[tuple[str, str]]:
+def _refusals(criterion: Criterion, spec: RepairSpec, measured: Sequence[MeasuredMetric]) -> Iterator[tuple[str, str]]:
     metric = next((entry for entry in measured if entry.names(criterion.metric)), None)
     if metric is None:
-        known = ", ".join(entry.id for entry in measured if not entry.shown_only)
-        yield "metric", f"{criterion.metric} will not be measured; this request measures {known}"
+        yield "metric", f"will not be measured; {_known(criterion.metric, measured)}"
         return
     if metric.shown_only:
         yield "metric", metric.shown_only
     if criterion.slice is CriterionSlice.EACH_GROUP and not metric.by_group:
-        known = ", ".join(entry.id for entry in measured if entry.by_group and not entry.shown_only)
-        yield "slice", f"{criterion.metric} is not given by group; by group there are {known}"
+        yield "slice", f"is not given by group; {_known(criterion.metric, [m for m in measured if m.by_group])}"
     if is_measured_alone(spec) and not isinstance(criterion.rule, AbsoluteRule):
         rule = "change" if isinstance(criterion.rule, ChangeRule) else "non_inferiority"
         yield rule, "is on a change, which one model alone does not have: give a baseline, or an absolute bound"
+
+
+def _known(metric: str, measured: Sequence[MeasuredMetric]) -> str:
+    """Returns which metrics of the same family there are, or which families: on the wire a description is short."""
+    may_gate = [entry.id for entry in measured if not entry.shown_only]
+    family = metric.partition(".")[0]
+    if members := [entry.removeprefix(f"{family}.") for entry in may_gate if entry.startswith(f"{family}.")]:
+        return f"of {family} there are {', '.join(members)}"
+    families = dict.fromkeys(entry.partition(".")[0] for entry in may_gate)
+    return f"there are some of {', '.join(families)}; a plan (validate_only) lists all that will be measured"
 
 
 def _holds_in_sequence(criterion: Criterion, metric: MeasuredMetric) -> bool:

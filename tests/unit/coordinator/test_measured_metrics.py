@@ -81,9 +81,17 @@ def test_a_criterion_on_what_is_not_measured_is_refused_with_the_list_of_what_is
     )
 
     assert set(found) == {f"criteria[{index}].metric" for index in (1, 2, 3)}
-    for metric in ("perplexity.wiki.token", "cloze.lambada.accuracy", "prompts.benign.refusal_rate"):
-        assert metric in found["criteria[1].metric"]
-    assert "toxicity.hatesonar.mean" not in found["criteria[1].metric"]
+    of_family = "will not be measured; of perplexity there are wiki.token, wiki.word, wiki.bits_per_byte"
+    assert found["criteria[1].metric"] == found["criteria[2].metric"] == of_family
+    assert "there are some of toxicity, degeneracy, prompts, perplexity, cloze, bias" in found["criteria[3].metric"]
+
+
+def test_what_is_said_of_a_criterion_is_short_enough_for_the_wire() -> None:
+    """A description is cut at 200 bytes there."""
+    unknown = (Criterion(f"{family}.none", AT_MOST) for family in ("toxicity", "degeneracy", "prompts", "none"))
+    by_group = Criterion("degeneracy.empty_rate", AT_MOST, slice=CriterionSlice.EACH_GROUP)
+
+    assert all(len(text.encode()) <= 200 for text in refused(REPAIR, *unknown, by_group).values())
 
 
 def test_shown_metrics_may_not_gate() -> None:
