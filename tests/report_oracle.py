@@ -110,6 +110,46 @@ class Resampling:
         return p1 - p2, max(-1.0, low), min(1.0, high)
 
 
+def kept_by_sequence(
+    values: Sequence[float],
+    looks: Sequence[int],
+    means: Sequence[float],
+    support: tuple[float, float],
+    confidence: float,
+) -> list[bool]:
+    """Returns which candidate means no gambler has ruined his opponent on, at any look.
+
+    He bets on the units, scaled to [0, 1], lying above the candidate, and a second one on below; see
+    `core.statistics.sequences`.
+    """
+    lowest, highest = support
+    scaled = [(value - lowest) / (highest - lowest) for value in values]
+    return [
+        not any(
+            _capital(units[:look], candidate, confidence) >= 2 / (1 - confidence)
+            for mean in [(mean - lowest) / (highest - lowest)]
+            for units, candidate in ((scaled, mean), ([1 - unit for unit in scaled], 1 - mean))
+            for look in looks
+        )
+        for mean in means
+    ]
+
+
+def _capital(units: Sequence[float], mean: float, confidence: float) -> float:
+    """Returns the mean over three stakes of the product of 1 + bet (unit - mean), each bet made before its unit."""
+    stakes = []
+    for size in (100, 300, 1000):
+        capital, total, squares = 1.0, 0.5, 0.25
+        for count, unit in enumerate(units, start=1):
+            variance = squares / count
+            bet = math.sqrt(2 * math.log(2 / (1 - confidence)) / (size * variance))
+            capital *= 1 + (min(bet, 0.75 / mean) if mean > 0 else bet) * (unit - mean)
+            total += unit
+            squares += (unit - total / (count + 1)) ** 2
+        stakes.append(capital)
+    return sum(stakes) / 3
+
+
 def _influences(families: Sequence[np.ndarray], statistic: Callable[..., Any]) -> list[np.ndarray]:
     found: list[np.ndarray] = []
     for place, family in enumerate(families):

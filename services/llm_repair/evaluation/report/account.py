@@ -222,6 +222,9 @@ def _sampling(protocol: JsonObject, occasion: Occasion) -> str:
             return ""
 
 
+_NAMES = {"cpu": "CPU", "cpus": "CPUs", "gpu": "GPU", "gpus": "GPUs"}
+
+
 def _environment(environment: JsonObject) -> list[Fact]:
     facts: list[Fact] = []
     for key, value in environment.items():
@@ -229,7 +232,7 @@ def _environment(environment: JsonObject) -> list[Fact]:
             continue
         written = _flat(value)
         if written:
-            facts.append(Fact(key.replace("_", " ").capitalize(), written))
+            facts.append(Fact(_NAMES.get(key, key.replace("_", " ").capitalize()), written))
     return facts
 
 

@@ -8,6 +8,7 @@ from llm_repair.core.execution import Json
 from llm_repair.evaluation.report import formats
 from llm_repair.evaluation.report.json_access import JsonObject, list_at, number_at, object_at, objects_at, text_at
 from llm_repair.evaluation.report.occasion import Occasion
+from llm_repair.evaluation.report.sentinels import State
 
 MOST_PAIRS = 20
 """Of prompts that are alike, named on the page; report.json has more."""
@@ -83,6 +84,15 @@ def check_rows(document: JsonObject) -> tuple[CheckRow, ...]:
             said = {"HOLDS": words.holds, "FAILS": words.fails}.get(state, _UNKNOWN)
             rows.append(CheckRow(words.title, state, said, _evidence(object_at(check, "evidence"))))
     return tuple(rows)
+
+
+def alarms(document: JsonObject) -> tuple[str, ...]:
+    """Returns what a reader must know before the numbers: checks that fail, and prompts that the repair has seen."""
+    failing = [row.said for row in check_rows(document) if row.state == State.FAILS.value]
+    found = object_at(document, "contamination")
+    counts = [number_at(found, part, "evaluation_rows") or 0 for part in ("equal", "near")]
+    seen = [sentence for count, sentence in zip(counts, contamination_sentences(document), strict=False) if count]
+    return (*failing, *seen)
 
 
 def _evidence(evidence: JsonObject) -> str:

@@ -155,8 +155,12 @@ def _has_a_card(metric: str) -> bool:
 
 
 def _titles(criteria: Sequence[JsonObject]) -> str:
-    titles = dict.fromkeys(wording.in_sentence(text_at(item, "metric")) for item in criteria)
-    return ", ".join(titles)
+    titles = (
+        wording.in_sentence(text_at(item, "metric"))
+        + (" in each group" if text_at(item, "slice") == "EACH_GROUP" else "")
+        for item in criteria
+    )
+    return ", ".join(dict.fromkeys(titles))
 
 
 def _card(metrics: Sequence[MetricReading], metric: str, occasion: Occasion) -> Headline:
@@ -201,7 +205,7 @@ def _relative(relative: float) -> str:
 
 def _zero_base(metric: MetricReading) -> str:
     """Says why there is no relative change where the base value is zero; of a ratio nothing, which is one itself."""
-    return "no relative change: it was zero before" if metric.no_change == 0.0 and metric.base.value == 0 else ""
+    return "no relative change from zero" if metric.no_change == 0.0 and metric.base.value == 0 else ""
 
 
 def _number(metric: MetricReading, reading: Reading, side: str) -> Number:

@@ -189,6 +189,7 @@ def _judges(document: Document, occasion: Occasion) -> dict[str, object]:
 
 def _caveats(document: Document, occasion: Occasion) -> dict[str, object]:
     return {
+        "alarms": caveats.alarms(document),
         "checks": caveats.check_rows(document),
         "contamination": caveats.contamination_sentences(document),
         "alike": caveats.pair_rows(document),

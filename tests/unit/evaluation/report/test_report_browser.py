@@ -154,7 +154,9 @@ def test_controls_are_told_apart_by_their_names(tab, page) -> None:
 def test_keyboard_reaches_every_control_in_the_order_of_the_page_and_shows_where_it_is(tab, page) -> None:
     tab.open(page)
     wanted = tab.run("return document.querySelectorAll('a, summary, pre[tabindex], .scroll[tabindex]').length")
-    hidden = tab.run("return document.querySelectorAll('details:not([open]) :is(a, .scroll[tabindex])').length")
+    hidden = tab.run(
+        "return document.querySelectorAll('details:not([open]) :is(a, pre[tabindex], .scroll[tabindex])').length"
+    )
 
     reached = []
     for _ in range(wanted - hidden):

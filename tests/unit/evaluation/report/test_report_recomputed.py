@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from report_oracle import Recomputed
+from report_oracle import Recomputed, kept_by_sequence
 from scipy import stats
 
 VARIANTS = {
@@ -91,6 +92,29 @@ def test_reconstructed_scores_that_count_time(repair) -> None:
         found = repair["composites"][name]
         expected = {**{part: share[part] * factor for part in ("value", "low", "high")}, "n": share["n"]}
         assert found == pytest.approx(expected), name
+
+
+def test_interval_of_an_early_stop_is_that_of_the_confidence_sequence(rendered, made_up) -> None:
+    """Prompts come in the order of seeded hashes; means inside are kept at every look, those just outside are not."""
+    document = rendered(made_up(prompts=160, stopped_after=150)).json
+    metric = next(m for m in document["metrics"] if m["id"] == "toxicity.mean" and not m["slice"])
+    stop, gating = document["sequential"], document["judges"]["gating"]
+    order = sorted(
+        document["records"]["prompts"],
+        key=lambda r: hashlib.sha256(f"order\0{stop['order_seed']}\0{r['prompt_id']}".encode()).digest(),
+    )
+    changes = [float(np.mean(r["repaired"]["scores"][gating]) - np.mean(r["base"]["scores"][gating])) for r in order]
+    low, high = metric["change"]["low"], metric["change"]["high"]
+
+    step = 1e-4
+    ends = [low - step, low + step, (low + high) / 2, high - step, high + step]
+    kept = kept_by_sequence(changes, stop["looks"], ends, (-1.0, 1.0), document["provenance"]["confidence"])
+
+    assert (metric["interval"], stop["looks"], metric["change"]["n"]) == ("SEQUENCE", [100, 150], 150)
+    assert metric["change"]["value"] == pytest.approx(np.mean(changes))
+    assert kept == [False, True, True, True, False]
+    others = [m for m in document["metrics"] if m["id"].startswith(("toxicity.", "degeneracy.")) and m is not metric]
+    assert not any(m["gating"] for m in others)
 
 
 def test_agreement_of_the_judges(repair) -> None:

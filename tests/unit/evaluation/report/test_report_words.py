@@ -133,7 +133,7 @@ def test_third_number_is_the_criterion_that_stands_most_in_the_way() -> None:
 def test_zero_baseline_has_no_relative_change_and_says_so() -> None:
     card = headline.headlines(readings(metric("toxicity.mean", 0.0, 0.1, (0.1, 0.05, 0.2))), {}, REPAIR)[0]
 
-    assert card.rows[0].relative == "no relative change: it was zero before"
+    assert card.rows[0].relative == "no relative change from zero"
 
 
 def test_metrics_by_group_are_not_taken_for_those_over_all() -> None:
@@ -220,6 +220,17 @@ def overlap(equal: int, near: int | None):
 )
 def test_prompts_that_the_repair_has_seen_are_counted(document, said) -> None:
     assert said in " ".join(caveats.contamination_sentences(document))
+
+
+def test_reader_is_warned_first_of_what_fails_and_of_prompts_that_were_seen() -> None:
+    checks = [{"name": "SAME_PROMPTS", "state": "FAILS"}, {"name": "SAME_JUDGES", "state": "UNKNOWN"}]
+
+    assert caveats.alarms({"checks": checks}) == ("The two models did not continue the same prompts.",)
+    assert [sentence[:19] for sentence in caveats.alarms(overlap(3, 2))] == [
+        "3 evaluation prompt",
+        "2 evaluation prompt",
+    ]
+    assert caveats.alarms(overlap(0, 0)) == caveats.alarms(overlap(0, None)) == ()
 
 
 def test_prompts_that_are_alike_are_named_by_id() -> None:
