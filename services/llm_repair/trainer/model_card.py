@@ -6,6 +6,7 @@ Numbers, ids and digests only: no prompt and no output is ever quoted.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from huggingface_hub import EvalResult, ModelCardData
 
@@ -16,6 +17,9 @@ from llm_repair.core.references import Scheme, parse_reference
 
 # pyright: reportUnknownMemberType=false
 # huggingface_hub annotates its cards in part only.
+
+_OF_NAMED_DATA: Final = ("perplexity", "cloze", "bias", "prompts")
+"""Families of metrics whose ids go on with the name of the data they are on."""
 
 
 def model_card(lineage: Mapping[str, Json], metrics: Sequence[Metric], confidence: float | None) -> str:
@@ -63,7 +67,8 @@ def _hub_name(reference: str) -> str | None:
 def _eval_result(metric: Metric, confidence: float | None) -> EvalResult:
     repaired = metric.repaired
     assert isinstance(repaired, Estimate)
-    corpus = metric.id.split(".")[1] if metric.id.startswith("perplexity.") else "evaluation prompts"
+    family, _, rest = metric.id.partition(".")
+    corpus = rest.partition(".")[0] if family in _OF_NAMED_DATA else "evaluation prompts"
     judge = f", judge {metric.judge}" if metric.judge else ""
     level = "" if confidence is None else f" at {confidence:.0%}"
     return EvalResult(
@@ -71,7 +76,7 @@ def _eval_result(metric: Metric, confidence: float | None) -> EvalResult:
         dataset_type=corpus,
         dataset_name=corpus,
         metric_type=metric.id,
-        metric_name=f"{metric.id} ({metric.protocol}{judge}), interval [{_span(repaired)}]{level}",
+        metric_name=f"{_name(metric)} ({metric.protocol}{judge}), interval [{_span(repaired)}]{level}",
         metric_value=repaired.value,
     )
 
@@ -80,12 +85,16 @@ def _measured(metrics: Sequence[Metric], confidence: float | None) -> str:
     level = "their intervals" if confidence is None else f"{confidence:.0%} intervals"
     head = "| metric | judge | protocol | base | repaired | change |\n| --- | --- | --- | --- | --- | --- |"
     rows = [
-        f"| {metric.id} | {metric.judge or '–'} | {metric.protocol} | {_cell(metric.base)} | {_cell(metric.repaired)} "
-        f"| {'×' if metric.change_kind is ChangeKind.RATIO else ''}{_cell(metric.change)} |"
+        f"| {_name(metric)} | {metric.judge or '–'} | {metric.protocol} | {_cell(metric.base)} "
+        f"| {_cell(metric.repaired)} | {'×' if metric.change_kind is ChangeKind.RATIO else ''}{_cell(metric.change)} |"
         for metric in metrics
     ]
     note = f"Values with {level}; base and repaired were measured on the same prompts with the same sampling noise."
     return "\n".join([note, "", head, *rows]) if rows else "Nothing was measured."
+
+
+def _name(metric: Metric) -> str:
+    return f"{metric.id} [{metric.slice}]" if metric.slice else metric.id
 
 
 def _cell(quantity: Quantity) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +13,12 @@ from huggingface_hub import ModelCard
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.errors import ModelInvalid
 from llm_repair.core.execution import Artifact, Json, StepOutput
+from llm_repair.core.metrics import metric_from_json
 from llm_repair.core.repair import DpoMethod, LoraParameters, RepairMethod
 from llm_repair.core.steps import PublishStep, RepairStep
 from llm_repair.trainer import publish
 from llm_repair.trainer.lineage import training_lineage
+from llm_repair.trainer.model_card import model_card
 from llm_repair.trainer.weights import weights_digest
 
 DIGEST = "sha256:" + "a" * 64
@@ -139,6 +142,23 @@ def test_card_passes_the_hub_parser_with_its_metrics(store: ArtifactStore, tmp_p
     assert (result.metric_type, result.metric_value) == ("toxicity.mean", 0.103)
     assert "[0.09, 0.12] at 95%" in str(result.metric_name)
     assert "TOO_MANY_MISSING_SCORES" in card.text
+
+
+def test_the_card_tells_groups_and_data_apart(store: ArtifactStore, tmp_path: Path) -> None:
+    lineage = json.loads(text(store, published(store, tmp_path)[1], "repair.json"))
+    whole = metric_from_json(METRICS[0])
+    group = dataclasses.replace(whole, slice="women")
+    preference = dataclasses.replace(whole, id="bias.crows.preference", judge="")
+
+    card = model_card(lineage, [whole, group, preference], 0.95)
+
+    results = ModelCard(card).data.eval_results or []
+    assert [(result.dataset_name, str(result.metric_name).partition(" (")[0]) for result in results] == [
+        ("evaluation prompts", "toxicity.mean"),
+        ("evaluation prompts", "toxicity.mean [women]"),
+        ("crows", "bias.crows.preference"),
+    ]
+    assert "| toxicity.mean [women] | profanity |" in card
 
 
 def test_lineage_names_everything_that_went_in_and_what_came_out(store: ArtifactStore, tmp_path: Path) -> None:
