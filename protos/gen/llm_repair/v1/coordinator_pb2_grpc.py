@@ -167,6 +167,8 @@ class RepairServiceServicer:
 
     def EvaluateGate(self, request, context):
         """Evaluates a gate policy against an existing report.
+
+        INVALID_FIELDS for a criterion that the report cannot decide, such as one on prompts that a sequence did not reach.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -68,7 +68,10 @@ class RepairServiceStub:
     GetReport: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.GetReportRequest, _coordinator_pb2.GetReportResponse]
     """Returns the verdict, the metrics and where the report lies. REPORT_NOT_READY before it exists."""
     EvaluateGate: _grpc.UnaryUnaryMultiCallable[_coordinator_pb2.EvaluateGateRequest, _coordinator_pb2.EvaluateGateResponse]
-    """Evaluates a gate policy against an existing report."""
+    """Evaluates a gate policy against an existing report.
+
+    INVALID_FIELDS for a criterion that the report cannot decide, such as one on prompts that a sequence did not reach.
+    """
 
 @_typing.type_check_only
 class RepairServiceAsyncStub(RepairServiceStub):
@@ -110,7 +113,10 @@ class RepairServiceAsyncStub(RepairServiceStub):
     GetReport: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.GetReportRequest, _coordinator_pb2.GetReportResponse]  # type: ignore[assignment]
     """Returns the verdict, the metrics and where the report lies. REPORT_NOT_READY before it exists."""
     EvaluateGate: _aio.UnaryUnaryMultiCallable[_coordinator_pb2.EvaluateGateRequest, _coordinator_pb2.EvaluateGateResponse]  # type: ignore[assignment]
-    """Evaluates a gate policy against an existing report."""
+    """Evaluates a gate policy against an existing report.
+
+    INVALID_FIELDS for a criterion that the report cannot decide, such as one on prompts that a sequence did not reach.
+    """
 
 class RepairServiceServicer(metaclass=_abc_1.ABCMeta):
     """Accepts repairs, drives their steps and reports on them."""
@@ -209,6 +215,9 @@ class RepairServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _coordinator_pb2.EvaluateGateRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_coordinator_pb2.EvaluateGateResponse, _abc.Awaitable[_coordinator_pb2.EvaluateGateResponse]]:
-        """Evaluates a gate policy against an existing report."""
+        """Evaluates a gate policy against an existing report.
+
+        INVALID_FIELDS for a criterion that the report cannot decide, such as one on prompts that a sequence did not reach.
+        """
 
 def add_RepairServiceServicer_to_server(servicer: RepairServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
