@@ -76,6 +76,21 @@ async def test_validate_only_starts_nothing(client, coordinator):
     assert not coordinator.repairs
 
 
+async def test_what_a_request_would_take_is_told_without_starting_it(client, coordinator, token):
+    coordinator.plan.CopyFrom(pb.RepairPlan(prompts=187, samples=1496))
+    coordinator.foreseen_steps = [pb.Step(name="evaluate.base", reused=True)]
+
+    def from_a_thread() -> pb.CreateRepairResponse:
+        with SyncRepairClient(coordinator.address, token=token) as blocking:
+            return blocking.foresee(SPEC)
+
+    answers = [await client.foresee(SPEC), await asyncio.to_thread(from_a_thread)]
+
+    assert [answer.plan.samples for answer in answers] == [1496, 1496]
+    assert [step.reused for step in answers[0].repair.steps] == [True]
+    assert not coordinator.repairs
+
+
 async def test_all_field_violations_arrive_at_once(client):
     with pytest.raises(InvalidRequest) as caught:
         await client.create_repair(repair_spec(prompts="file:/p", fraction=2.0))
