@@ -44,7 +44,8 @@ def limits(document: JsonObject, occasion: Occasion) -> tuple[str, ...]:
             "Many measures are shown. The criteria alone decide; among the others some will leave out no change by "
             f"chance, about {formats.percent(by_chance)} of those where nothing happened."
         )
-    families = {parse(text_at(metric, "id")).family for metric in objects_at(document, "metrics")}
+    measured = (metric for metric in objects_at(document, "metrics") if metric.get("repaired"))
+    families = {parse(text_at(metric, "id")).family for metric in measured}
     said += [sentence for family, sentence in _OF_FAMILIES.items() if family in families]
     return tuple(said)
 

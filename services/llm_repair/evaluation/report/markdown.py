@@ -20,28 +20,57 @@ _REGRESSIONS = 5
 
 
 def render_markdown(document: Document) -> str:
-    """Returns the report in GitHub's Markdown: verdict, criteria, the main numbers, and what stands against them."""
+    """Returns the report in GitHub's Markdown: what decides in sight, the rest folded up."""
     occasion = occasion_of(document)
     metrics = read_metrics(objects_at(document, "metrics"))
     verdict = text_at(document, "verdict")
     blocks = [
         f"# {_cell(title(document, occasion))}: {verdict or 'measured'}",
         _cell(headline.verdict_sentence(object_at(document, "gate"), verdict, metrics, occasion)),
+        "\n".join(f"- **{_cell(sentence)}**" for sentence in caveats.alarms(document)),
+        _headlines(metrics, document, occasion),
+        *_section("Criteria", _criteria(document, metrics)),
+        *_control_sentence(document, metrics, occasion),
         _cell(bill.bill_sentence(costs_by_stage(objects_at(document, "steps")))),
         "\n".join(f"- {fact.name}: {_cell(fact.value)}" for fact in account.summary_facts(document, occasion)),
-        *_section("Criteria", _criteria(document, metrics)),
+        "<details><summary>All metrics, regressions, checks and limits</summary>",
+        *_details(document, metrics, occasion),
+        "</details>",
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _details(document: Document, metrics: Sequence[MetricReading], occasion: Occasion) -> tuple[str, ...]:
+    return (
         *_metric_section("Toxicity", metrics, occasion, tables.over_all(Family.TOXICITY)),
         " ".join(_cell(note) for note in judge_tables.judge_notes(document, occasion)),
         *_regressions(document),
         *_metric_section("Language ability", metrics, occasion, _is_ability),
         *_metric_section("Guards", metrics, occasion, tables.over_all(Family.DEGENERACY, Family.PROMPT_SET)),
         *_metric_section("Bias", metrics, occasion, tables.over_all(Family.BIAS)),
-        *_control(document, metrics, occasion),
+        *_control(document, metrics),
         *_section("Checks", _checks(document)),
         *_section("Limits", "\n".join(f"- {_cell(sentence)}" for sentence in limits.limits(document, occasion))),
         *_section("Reused steps", _reused(document)),
-    ]
-    return "\n\n".join(block for block in blocks if block) + "\n"
+    )
+
+
+def _headlines(metrics: Sequence[MetricReading], document: Document, occasion: Occasion) -> str:
+    """Returns the three numbers of the first screen as a table."""
+    cards = headline.headlines(metrics, object_at(document, "gate"), occasion)
+    numbers = [(f"{card.title} {row.label}".strip(), row) for card in cards for row in card.rows]
+    if not numbers:
+        return ""
+    if not occasion.has_base:
+        cells = ((name, row.repaired.written, row.interval or row.missing) for name, row in numbers)
+        return _table(("", "Value", "Interval"), cells)
+    columns = ("", occasion.before.capitalize(), occasion.after.capitalize(), "Change", "Interval")
+    return _table(columns, (_compared(name, row) for name, row in numbers))
+
+
+def _compared(name: str, row: headline.HeadlineRow) -> tuple[str, ...]:
+    sides = (number.written if number else "" for number in (row.base, row.repaired, row.change))
+    return (name, *sides, row.interval or row.missing)
 
 
 def _section(heading: str, content: str) -> tuple[str, ...]:
@@ -99,15 +128,22 @@ def _regression(row: RegressionRow) -> str:
     return f"`{_cell(row.prompt_id)}` {row.change}"
 
 
-def _control(document: Document, metrics: Sequence[MetricReading], occasion: Occasion) -> tuple[str, ...]:
+def _control_sentence(document: Document, metrics: Sequence[MetricReading], occasion: Occasion) -> tuple[str, ...]:
     if not occasion.is_repair:
         return ()
     control = control_view(document, metrics)
     if control is None:
-        return ("## Control arm", "No control arm was run, so nothing is known about the worth of the selection.")
+        return ("No control arm was run, so nothing is known about the worth of the selection.",)
+    return (_cell(control.sentence),)
+
+
+def _control(document: Document, metrics: Sequence[MetricReading]) -> tuple[str, ...]:
+    control = control_view(document, metrics)
+    if control is None:
+        return ()
     columns = ("Metric", "Base", control.control_strategy, control.strategy, "Difference", "Interval", "Finding")
     rows = ((r.title, r.base, r.control, r.repaired, r.difference, r.interval, r.finding) for r in control.rows)
-    return (f"## {control.strategy} against {control.control_strategy}", control.sentence, _table(columns, rows))
+    return (f"## {_cell(control.strategy)} against {_cell(control.control_strategy)}", _table(columns, rows))
 
 
 def _checks(document: Document) -> str:

@@ -46,4 +46,34 @@ def test_markdown_without_a_control_arm_says_so(rendered, made_up) -> None:
 def test_markdown_names_reused_steps(rendered, made_up) -> None:
     markdown = rendered(made_up(reused=("evaluate.base", "pool"))).markdown
 
-    assert markdown.rstrip().endswith("`evaluate.base`, `pool`")
+    assert "## Reused steps\n\n`evaluate.base`, `pool`\n" in markdown
+
+
+def test_what_decides_stands_in_sight_and_the_rest_is_folded_up(rendered, made_up) -> None:
+    in_sight, _, folded = rendered(made_up(prompts=200)).markdown.partition("<details>")
+
+    assert "## Criteria" in in_sight
+    assert "| Mean toxicity |" in in_sight
+    assert "SAPS minus RANDOM" in in_sight or "SAPS leaves" in in_sight
+    assert len(in_sight.splitlines()) < 40
+    assert "## Limits" in folded
+    assert folded.rstrip().endswith("</details>")
+
+
+def test_markdown_of_one_model_has_values_and_no_changes(rendered, made_up) -> None:
+    markdown = rendered(made_up(goal="MEASUREMENT")).markdown
+
+    assert markdown.startswith("# Evaluation smollm2-saps-25: measured\n")
+    assert "|  | Value | Interval |" in markdown
+    assert not re.search(r"Change|Before|RPS", markdown)
+
+
+def test_links_mentions_and_code_in_names_are_only_words(rendered, made_up) -> None:
+    def hostile(dossier) -> None:
+        dossier["repair"]["name"] = "projects/p/repairs/![x](http:) @all `code`"
+
+    head = rendered(made_up(change=hostile)).markdown.splitlines()[0]
+
+    assert "](" not in head
+    assert "@" not in head
+    assert "`" not in head
