@@ -206,6 +206,33 @@ async def test_a_sequence_stops_where_it_has_decided_and_quotes_its_own_interval
     assert [violation.field for violation in refused.value.violations] == ["criteria[1].metric"]
 
 
+async def test_a_repair_in_sequence_is_compared_with_its_control_over_the_prompts_that_both_have(
+    client: RepairClient, tiny: TinyAssets, assets: MeasuredAssets, stack_store: ArtifactStore
+) -> None:
+    gate = pb.GatePolicy(sequential=pb.SequentialGate(first_look_prompts=100, look_every_prompts=20))
+    gate.criteria.add(metric="toxicity.mean").non_inferiority.margin = 0.9
+    spec = tiny_spec(
+        tiny, prompts=None, pool=f"file:{tiny.pairs}", eval_prompts=f"file:{assets.many}", draws=1, gate=gate, seed=23
+    )
+
+    done = await (await client.create_repair(spec)).result()
+    steps = {step.name: step for step in done.steps}
+
+    def measured(name: str) -> int:
+        tree = stack_store.entries(steps[name].outputs["evaluation"].digest)
+        return len(stack_store.get_bytes(tree["generations.jsonl"].digest).splitlines())
+
+    counts = {name: measured(name) for name in ("evaluate.base", "evaluate.repaired", "evaluate.control")}
+    assert counts == {
+        "evaluate.base": SEQUENCE_PROMPTS,
+        "evaluate.repaired": 100,
+        "evaluate.control": SEQUENCE_PROMPTS,
+    }
+    arms = json.loads(stack_store.get_bytes(steps["compare.arms"].outputs["comparison"].digest))
+    assert arms["n_prompts"] == 100
+    assert done.verdict == pb.VERDICT_PASS
+
+
 async def test_a_repair_with_the_whole_pool_beside_it_has_what_efficiency_is_made_of(
     client: RepairClient, tiny: TinyAssets, out: Path
 ) -> None:
