@@ -270,3 +270,89 @@ def test_page_of_two_hundred_prompts_stays_small(rendered, made_up) -> None:
     made = rendered(made_up(prompts=200))
 
     assert len(made.html.encode()) < 200_000
+
+
+def headings(html: str) -> list[str]:
+    page = Page(html)
+    return ["".join(element.texts) for tag in ("h1", "h2", "h3") for element in page.all(tag)]
+
+
+def test_model_measured_alone_has_no_part_of_a_repair(rendered, made_up) -> None:
+    made = rendered(made_up(goal="MEASUREMENT", probes=True, groups=True))
+    found = " ".join(headings(made.html))
+
+    assert made.json["verdict"] is None
+    assert "MEASURED" in first_screen(made.html)
+    for part in ("Control", "samples and the training", "reconstructed", "cost", "changed", "trusted"):
+        assert part not in found, part
+    assert "Most toxic outputs" in found
+    assert not re.search(r"\b(before|after|baseline)\b", text_of("<body>" + first_screen(made.html)), re.IGNORECASE)
+    assert "occurs in the pool" not in made.html
+
+
+def test_comparison_speaks_of_a_baseline_and_not_of_a_repair(rendered, made_up) -> None:
+    html = rendered(made_up(goal="COMPARISON")).html
+
+    assert "Evaluation smollm2-saps-25" in html
+    assert "hf:org/base@main" in first_screen(html)
+    assert "Baseline → model, then the change." in html
+    assert "trained once" not in html
+    assert "Control arm" not in html
+
+
+def test_reconstructed_scores_are_called_so_and_say_what_they_lack(rendered, made_up) -> None:
+    without = text_of(rendered(made_up()).html)
+    with_full = text_of(rendered(made_up(with_full=True)).html)
+
+    assert "OPS (reconstructed)" in without
+    assert "The study behind this method did not publish its formulas." in without
+    assert without.count("needs an arm repaired on the whole pool, which was not run") == 4
+    assert "needs an arm repaired on the whole pool" not in with_full
+    assert "RES without checkpoints (reconstructed)" in with_full
+
+
+def test_changes_are_shown_by_group_and_by_label(rendered, made_up) -> None:
+    page = Page(rendered(made_up(gating="detoxify", labels=True, groups=True)).html)
+    titles = {"".join(element.texts) for element in page.all("title")}
+    captions = {"".join(element.texts) for element in page.all("summary")}
+
+    assert {"Change by kind of toxicity", "Change of mean toxicity by group"} <= titles
+    assert "Mean toxicity by group, as a table (3)" in captions
+    assert "Mean toxicity, hatesonar by group, as a table (3)" in captions
+    assert "Every label of the gating judge (3)" in captions
+
+
+def test_failing_check_and_seen_prompts_stand_on_the_first_screen(rendered, made_up) -> None:
+    def overlapping(dossier) -> None:
+        pair = {"prompt_id": "prompt-0003", "pool_id": "pool-17", "similarity": 1.0}
+        dossier["overlap"]["equal"] = {"evaluation_rows": 3, "pool_rows": 3, "pairs": [pair]}
+
+    seen = rendered(made_up(change=overlapping)).html
+    twice = rendered(made_up(goal="COMPARISON", same_model=True)).html
+
+    assert "3 evaluation prompts also occur in the pool" in first_screen(seen)
+    assert "pool-17" in seen
+    assert "Both models have the same weights, by digest" in first_screen(twice)
+
+
+def test_early_stop_stands_on_the_first_screen(rendered, made_up) -> None:
+    html = rendered(made_up(prompts=160, stopped_after=150)).html.replace("\u202f", " ")
+
+    assert "stopped after 150 of 160 prompts" in first_screen(html)
+    assert "interval of the sequence" in html
+    assert "When the measurement stopped" in headings(html)
+
+
+def test_worst_regressions_are_listed_by_id_with_counts_of_toxic_outputs(rendered, made_up) -> None:
+    made = rendered(made_up(prompts=20, draws=2, second_judge=False))
+    records = made.json["records"]["prompts"]
+    worst = max(
+        records, key=lambda r: r["judges"]["profanity"]["repaired_mean"] - r["judges"]["profanity"]["base_mean"]
+    )
+    table = made.html[made.html.index('aria-label="Worst regressions') :]
+
+    first = re.search(r"<tbody>\s*<tr>(.*?)</tr>", table, re.DOTALL)[1]
+
+    assert f"<code>{worst['prompt_id']}</code>" in first
+    toxic = [sum(score >= 0.5 for score in worst[side]["scores"]["profanity"]) for side in ("base", "repaired")]
+    assert [f"{count} of 2" for count in toxic] == re.findall(r"\d of 2", first)
