@@ -77,6 +77,20 @@ async def test_a_method_option_changes_that_of_the_file_and_nothing_else(run, co
     assert method.full == trainer_pb2.FullParameters(top_share=0.5)
 
 
+async def test_devices_are_said_by_flags_or_in_the_file(run, coordinator, tmp_path):
+    (tmp_path / "spec.yaml").write_text(
+        "model: {reference: 'hf:org/m'}\nmethod: {dapt: {}, parallelism: {ranks: 4, sharding: SHARDING_FSDP}}\n"
+    )
+
+    await run("repair", *COMMON, "--ranks", "2", "--sharding", "fsdp", "--detach")
+    await run("repair", "--spec", str(tmp_path / "spec.yaml"), "--detach")
+    await run("repair", "--spec", str(tmp_path / "spec.yaml"), "--ranks", "2", "--detach")
+
+    said, of_file, over_file = (request.spec.method.parallelism for request in coordinator.create_requests)
+    assert said == over_file == trainer_pb2.Parallelism(ranks=2, sharding=trainer_pb2.SHARDING_FSDP)
+    assert of_file == trainer_pb2.Parallelism(ranks=4, sharding=trainer_pb2.SHARDING_FSDP)
+
+
 async def test_violations_are_printed_one_a_line_with_the_exit_code_of_wrong_use(run):
     outcome = await run("repair", "--model", "hf:org/m", "--prompts", "hf:org/p", "--fraction", "7")
 

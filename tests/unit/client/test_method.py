@@ -112,3 +112,27 @@ def test_utility_texts_are_a_data_set_like_the_others():
 
     assert (spec.utility.reference, spec.utility.slice.end) == ("file:/t.jsonl", 0.5)
     assert not repair_spec(method="dapt-kl").HasField("utility")
+
+
+@pytest.mark.parametrize(
+    ("sharding", "expected"), [("ddp", trainer_pb2.SHARDING_DDP), ("FSDP", trainer_pb2.SHARDING_FSDP)]
+)
+def test_devices_are_said_beside_the_method_and_keep_what_the_base_says_of_them(sharding, expected):
+    base = repair_method("dapt", ranks=2)
+
+    method = repair_method(base=base, sharding=sharding)
+
+    assert method.WhichOneof("objective") == "dapt"
+    assert method.parallelism == trainer_pb2.Parallelism(ranks=2, sharding=expected)
+    assert not repair_method("dapt").HasField("parallelism")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "field"),
+    [({"sharding": "zero3"}, "method.parallelism.sharding"), ({"ranks": 1 << 40}, "method.parallelism.ranks")],
+)
+def test_devices_that_the_contract_cannot_say_are_refused_by_field(arguments, field):
+    with pytest.raises(InvalidRequest) as refused:
+        repair_method("dapt", **arguments)
+
+    assert [violation.field for violation in refused.value.violations] == [field]

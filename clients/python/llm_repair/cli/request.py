@@ -155,6 +155,8 @@ def method_of(options: argparse.Namespace, base: pb.RepairSpec | None) -> traine
         top_share=options.top_share,
         options=parameters,
         preset=options.method_preset,
+        ranks=getattr(options, "ranks", None),
+        sharding=getattr(options, "sharding", None),
         base=base.method if base is not None else None,
     )
 

@@ -43,6 +43,8 @@ def repair_method(
     top_share: float | None = None,
     options: MethodOptions | None = None,
     preset: str | None = None,
+    ranks: int | None = None,
+    sharding: str | None = None,
     base: trainer_pb2.RepairMethod | None = None,
 ) -> trainer_pb2.RepairMethod:
     """Builds a method; whatever is not given keeps the server's default.
@@ -55,6 +57,8 @@ def repair_method(
       top_share: Trains only this share of the layers, the last ones, (0, 1].
       options: Parameters of the objective.
       preset: `paper` or `default`.
+      ranks: Trains on so many devices of the trainer's machine; the batch stays what it is.
+      sharding: How several of them hold the weights: `ddp`, each all of them, or `fsdp`, each a part.
       base: A method to start from; it is copied. The same objective keeps its parameters.
 
     Raises:
@@ -72,6 +76,9 @@ def repair_method(
             _set_parameter(method, field, value)
     if preset is not None:
         assign(method, "preset", preset, "method.preset")
+    for field, value in (("ranks", ranks), ("sharding", sharding)):
+        if value is not None:
+            assign(method.parallelism, field, value, f"method.parallelism.{field}")
     return method
 
 

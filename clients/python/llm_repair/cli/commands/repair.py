@@ -109,6 +109,14 @@ def _add_training(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[re
         metavar="REF",
         help="dapt-kl, irepair-kl: texts the model is to go on saying (default its own samples)",
     )
+    group.add_argument(
+        "--ranks", type=int, metavar="N", help="devices of the trainer's machine to train on (default 1)"
+    )
+    group.add_argument(
+        "--sharding",
+        metavar="NAME",
+        help="of several: ddp, each holds all weights (default), or fsdp, each holds a part of them",
+    )
     group.add_argument("--no-control", action="store_true", help="no RANDOM arm at the same budget")
     group.add_argument(
         "--full-control",
