@@ -15,7 +15,8 @@ How good it is, with a tenth of the pairs swapped on purpose:
     0.9             37 %   100 %                     3 %    50 %
 
 At 0.7 another draw of the tenth gave 91 % and 98 %, and 56 % and 57 %. So that is the default; where both sides of a
-pair are hard to tell apart at all, as in CrowS-Pairs, half of what it drops is sound. Of pools without swapped pairs it drops 0.3 % and 7 %.
+pair are hard to tell apart at all, as in CrowS-Pairs, half of what it drops is sound. Of pools without swapped pairs it
+drops 0.3 % and 7 %.
 
 We differ:
 - The papers drop samples of a classifier's training set; ours are pairs, whose label is which side is wanted.
