@@ -41,6 +41,11 @@ class Network(Protocol):
         """Longest input."""
         ...
 
+    @property
+    def parallel(self) -> bool:
+        """Whether several threads may read at once, and had better."""
+        ...
+
     def prefill(self, prompts: Sequence[Sequence[int]], draws: int, room: int) -> tuple[Decoding, Tensor]:
         """Reads the prompts and makes room for `draws` continuations of at most `room` tokens of each.
 
@@ -85,6 +90,11 @@ class TransformersNetwork:
     def context_tokens(self) -> int:
         """Longest input."""
         return self._context_tokens
+
+    @property
+    def parallel(self) -> bool:
+        """False: nobody promises it of every model there is."""
+        return False
 
     @torch.inference_mode()
     def prefill(self, prompts: Sequence[Sequence[int]], draws: int, room: int) -> tuple[Decoding, Tensor]:

@@ -117,6 +117,11 @@ class FusedLlama:
         """Longest input."""
         return self._context_tokens
 
+    @property
+    def parallel(self) -> bool:
+        """Whether it runs on a processor; a reading changes nothing of it."""
+        return self._device.type == "cpu"
+
     @torch.inference_mode()
     def prefill(self, prompts: Sequence[Sequence[int]], draws: int, room: int) -> tuple[_Rows, Tensor]:
         """Reads the prompts once for all their draws; see `Network`."""

@@ -11,6 +11,7 @@ smaller stride is its context of window - stride + 1.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,10 +21,11 @@ import torch
 from torch import Tensor
 
 from llm_repair.models.inference.decoding import Network
+from llm_repair.models.inference.threads import in_threads, in_turn
 from llm_repair.models.tokenisation import TokenIds
 
 BATCH_TOKENS = 1024
-"""Tokens read together; a batch is also the longest time between two looks at cancellation."""
+"""Tokens read together, by each thread that reads."""
 CHUNK_LOGITS = 1 << 20
 """Logits held at once: 4 MiB in fp32, about a core's cache; larger and smaller by half are as fast."""
 _NARROWEST = 256
@@ -93,16 +95,31 @@ def score(
     """
     ordered = sorted(documents, key=lambda document: document.id)
     asked = all_windows(ordered, window_tokens, stride_tokens)
+    batches = list(_batches(asked))
     scores = [WindowScore(0.0, True)] * len(asked)
-    done = 0
-    for batch in _batches(asked):
-        beat(done)
-        made = _window_scores(network, [asked[index] for index in batch])
+    read = _read(network, [[asked[index] for index in batch] for batch in batches], beat)
+    for batch, made in zip(batches, read, strict=True):
         for index, window_score in zip(batch, made, strict=True):
             scores[index] = window_score
-            done += len(asked[index].targets)
-    beat(done)
     return sum_windows(ordered, asked, scores)
+
+
+def _read(
+    network: Network, batches: Sequence[Sequence[Window]], beat: Callable[[int], None]
+) -> Iterator[list[WindowScore]]:
+    """Yields the scores of every batch, in their order; where the network allows it, each thread reads its own."""
+    done = 0
+
+    def look() -> None:
+        beat(done)
+
+    work = [functools.partial(_window_scores, network, batch) for batch in batches]
+    threads = torch.get_num_threads() if network.parallel else 1
+    made = in_threads(work, threads, beat=look) if threads > 1 else in_turn(work, beat=look)
+    for batch, scores in zip(batches, made, strict=True):
+        yield scores
+        done += sum(len(window.targets) for window in batch)
+    look()
 
 
 def all_windows(documents: Sequence[Document], window_tokens: int, stride_tokens: int | None) -> list[Window]:

@@ -129,7 +129,7 @@ def test_what_the_model_would_say_itself_is_greedy(make: Callable[[], tuple[Netw
 class OneState:
     """A network of five tokens whose logits are given; its state is the number of the token."""
 
-    vocabulary, context_tokens = 5, 16
+    vocabulary, context_tokens, parallel = 5, 16, False
 
     def __init__(self, logits: Sequence[float]) -> None:
         self._logits = torch.tensor([logits])
@@ -190,6 +190,27 @@ def test_batches_and_stretches_of_the_vocabulary_change_nothing(
     for one, other in zip(sorted(alone, key=lambda made: made.document_id), together, strict=True):
         assert one.document_id == other.document_id
         assert one.nll == pytest.approx(other.nll, rel=1e-6)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_how_many_threads_read_shows_in_no_bit(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, _ = llama()
+    alone = list(score(network, DOCUMENTS, 16))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+
+    assert list(score(network, DOCUMENTS, 16)) == alone
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_beat_hears_of_all_tokens_in_the_end(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, _ = llama()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    heard: list[int] = []
+
+    made = list(score(network, DOCUMENTS, 16, beat=heard.append))
+
+    assert heard == sorted(heard)
+    assert heard[-1] == sum(one.tokens for one in made)
 
 
 def test_scoring_stops_when_cancelled() -> None:
