@@ -18,7 +18,6 @@ from llm_repair.evaluation.report.json_access import (
     without_non_finite,
 )
 from llm_repair.evaluation.report.judges import judges_json
-from llm_repair.evaluation.report.readings import read_metrics
 from llm_repair.evaluation.report.sentinels import checks, contamination, warnings
 from llm_repair.evaluation.report.sources import Sources
 from llm_repair.evaluation.report.stages import Stage, costs_by_stage, total_s
@@ -71,7 +70,7 @@ def _composites(comparison: JsonObject, dossier: JsonObject) -> Json:
     arm = _arm(dossier, "repaired")
     if not arm.get("repair_summary"):
         return None
-    metrics, steps = read_metrics(objects_at(comparison, "metrics")), objects_at(dossier, "steps")
+    metrics, steps = objects_at(comparison, "metrics"), objects_at(dossier, "steps")
     return efficiency(metrics, steps, is_full=text_at(arm, "strategy") == "full")
 
 

@@ -1,12 +1,9 @@
 """RES, reconstructed: how much repair a second bought, against repairing with the whole pool.
 
-  RES_s = (OPS_s / OPS_F) (t_F / (t_selection + t_repair))
-
-The first factor and its interval come with the comparison (`reconstructed.ops_ratio_to_full`); the times come from the
-bill, so RES is put together here. t_F is the training of the full arm, t_selection whatever was embedded, scored and
-ranked for the main arm, t_repair its training. A step that was reused counts at what it cost when it ran: what an
-earlier job happened to leave says nothing about a strategy. Times were taken once and are noise; the interval is that
-of the first factor alone.
+The definition is that of `core.composites`. What the records tell of it comes with the comparison
+(`reconstructed.ops_ratio_to_full`); the times come from the bill, so RES is put together here. The full arm's time is
+its training, the main arm's whatever was embedded, scored and ranked for it, and its training. A step that was reused
+counts at what it cost when it ran: what an earlier job happened to leave says nothing about a strategy.
 """
 
 from __future__ import annotations
@@ -14,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from llm_repair.core.composites import ArmSeconds, reconstructed_res
 from llm_repair.core.execution import Json
+from llm_repair.core.metrics import Estimate, Missing, Quantity, metric_from_json
 from llm_repair.evaluation.report.json_access import JsonObject, number_at, object_at, objects_at, text_at
-from llm_repair.evaluation.report.readings import MetricReading, find
 from llm_repair.evaluation.report.stages import Stage, stage_of
 
 OPS_RATIO = "reconstructed.ops_ratio_to_full"
+RES, RES_WITHOUT_CHECKPOINTS = "res", "res_without_checkpoints"
 
 
 @dataclass(frozen=True)
@@ -33,37 +32,38 @@ class Times:
     repair_checkpoints_s: float | None
 
     @property
-    def ratio(self) -> float | None:
-        """How many times longer the full repair took; None where that cannot be told."""
-        return _ratio(self.full_s, (self.selection_s, self.repair_s))
+    def seconds(self) -> ArmSeconds | None:
+        """What the arms took; None where that cannot be told."""
+        if self.full_s is None or self.selection_s is None or self.repair_s is None:
+            return None
+        return ArmSeconds(self.selection_s, self.repair_s, self.full_s)
 
     @property
-    def ratio_without_checkpoints(self) -> float | None:
-        """The same without the seconds of writing checkpoints."""
-        if self.full_checkpoints_s is None or self.repair_checkpoints_s is None:
+    def seconds_without_checkpoints(self) -> ArmSeconds | None:
+        """The same without the writing of checkpoints."""
+        whole = self.seconds
+        if whole is None or self.full_checkpoints_s is None or self.repair_checkpoints_s is None:
             return None
-        if self.full_s is None or self.repair_s is None:
-            return None
-        return _ratio(
-            self.full_s - self.full_checkpoints_s, (self.selection_s, self.repair_s - self.repair_checkpoints_s)
+        return ArmSeconds(
+            whole.selection, whole.repair - self.repair_checkpoints_s, whole.full_repair - self.full_checkpoints_s
         )
 
 
 def efficiency(
-    metrics: Sequence[MetricReading], steps: Sequence[JsonObject], *, is_full: bool = False
+    metrics: Sequence[JsonObject], steps: Sequence[JsonObject], *, is_full: bool = False
 ) -> Mapping[str, Json]:
-    """Returns RES with and without checkpoints, each an estimate or null with a reason, and the times behind them."""
-    times = times_of(steps, is_full=is_full)
-    share = find(metrics, OPS_RATIO)
-    has_times = times.ratio is not None
+    """Returns RES with and without checkpoints, each an estimate or null with a reason, and the times behind them.
+
+    Args:
+      metrics: of the main arm's comparison.
+      steps: of the job.
+      is_full: whether the main arm has the whole pool itself.
+    """
+    times, share = times_of(steps, is_full=is_full), _share(metrics)
+    untimed = Missing("NO_CHECKPOINT_TIME" if times.seconds else "NO_TIME")
     return {
-        **_scaled("res", share, times.ratio, "NO_TIME"),
-        **_scaled(
-            "res_without_checkpoints",
-            share,
-            times.ratio_without_checkpoints,
-            "NO_CHECKPOINT_TIME" if has_times else "NO_TIME",
-        ),
+        **_written(RES, _res(share, times.seconds, Missing("NO_TIME"))),
+        **_written(RES_WITHOUT_CHECKPOINTS, _res(share, times.seconds_without_checkpoints, untimed)),
         "times": {
             "full_s": times.full_s,
             "selection_s": times.selection_s,
@@ -90,37 +90,35 @@ def times_of(steps: Sequence[JsonObject], *, is_full: bool = False) -> Times:
     )
 
 
+def res_metrics(composites: JsonObject) -> tuple[tuple[str, JsonObject | None, str], ...]:
+    """Returns (id, estimate, reason) of RES in both forms, as `report.json` holds them."""
+    found: list[tuple[str, JsonObject | None, str]] = []
+    for name in (RES, RES_WITHOUT_CHECKPOINTS):
+        estimates = objects_at({"one": [composites.get(name)]}, "one")
+        reason = text_at(composites, f"{name}_reason")
+        found.append((f"reconstructed.{name}", estimates[0] if estimates else None, reason))
+    return tuple(found)
+
+
+def _share(metrics: Sequence[JsonObject]) -> Quantity:
+    """Returns OPS as a share of the full arm's."""
+    found = next((metric for metric in metrics if text_at(metric, "id") == OPS_RATIO), None)
+    return metric_from_json(found).repaired if found else Missing("NO_FULL_ARM")
+
+
+def _res(share: Quantity, seconds: ArmSeconds | None, untimed: Missing) -> Quantity:
+    if isinstance(share, Missing):
+        return share
+    return reconstructed_res(share, seconds) if seconds else untimed
+
+
+def _written(name: str, res: Quantity) -> dict[str, Json]:
+    if isinstance(res, Estimate):
+        return {name: {"value": res.value, "low": res.low, "high": res.high, "n": res.n}}
+    return {name: None, f"{name}_reason": res.reason}
+
+
 def _checkpoints_s(step: JsonObject | None) -> float | None:
     """Returns the seconds of writing checkpoints; 0 where a training timed its parts and this was none of them."""
     timed = object_at(step, "summary", "seconds")
     return (number_at(timed, "checkpoints") or 0.0) if timed else None
-
-
-def res_metrics(composites: JsonObject) -> tuple[tuple[str, JsonObject | None, str], ...]:
-    """Returns (id, estimate, reason) of RES in both forms, as `report.json` holds them."""
-    names = ("res", "res_without_checkpoints")
-    found: list[tuple[str, JsonObject | None, str]] = []
-    for name in names:
-        estimates = objects_at({"one": [composites.get(name)]}, "one")
-        found.append(
-            (f"reconstructed.{name}", estimates[0] if estimates else None, text_at(composites, f"{name}_reason"))
-        )
-    return tuple(found)
-
-
-def _scaled(name: str, share: MetricReading | None, ratio: float | None, without_time: str) -> dict[str, Json]:
-    if share is None:
-        return {name: None, f"{name}_reason": "NO_FULL_ARM"}
-    value, low, high = share.repaired.value, share.repaired.low, share.repaired.high
-    if value is None or low is None or high is None:
-        return {name: None, f"{name}_reason": share.repaired.reason or "NOT_FINITE"}
-    if ratio is None:
-        return {name: None, f"{name}_reason": without_time}
-    return {name: {"value": value * ratio, "low": low * ratio, "high": high * ratio, "n": share.repaired.n}}
-
-
-def _ratio(full: float | None, parts: Sequence[float | None]) -> float | None:
-    known = [part for part in parts if part is not None]
-    if full is None or len(known) != len(parts) or full <= 0 or sum(known) <= 0:
-        return None
-    return full / sum(known)

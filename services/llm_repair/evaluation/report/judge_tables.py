@@ -120,6 +120,30 @@ def agreement_rows(document: JsonObject, occasion: Occasion) -> tuple[AgreementR
     return tuple(_agreement_row(item, occasion) for item in objects_at(document, "judges", "agreement"))
 
 
+def missing_note(document: JsonObject, occasion: Occasion) -> str:
+    """Says how many outputs a judge gave no score, and what became of them; empty where that was not counted."""
+    counted = object_at(document, "provenance", "missing")
+    if not counted:
+        return ""
+    lacking = [said for judge in counted if (said := _lacking(judge, object_at(counted, judge), occasion))]
+    if not lacking:
+        return "Every judge gave every output a score."
+    return (
+        f"{' '.join(lacking)} Up to one in a hundred, intervals reach to whatever those scores could have been; beyond, "
+        "there is no number. None is taken for clean."
+    )
+
+
+def _lacking(judge: str, counts: JsonObject, occasion: Occasion) -> str:
+    of = number_at(counts, "scores_per_side") or 0
+    sides = {"base": occasion.before, "repaired": occasion.after}
+    known = {name: count for side, name in sides.items() if (count := number_at(counts, side)) is not None}
+    if not any(known.values()):
+        return ""
+    numbers = " and ".join(f"{formats.whole(count)} ({name})" for name, count in known.items())
+    return f"{judge} gave no score to {numbers} of {formats.whole(of)} outputs."
+
+
 def judge_notes(document: JsonObject, occasion: Occasion) -> tuple[str, ...]:
     """Says which judge made the training pairs, and how far two of them are independent."""
     made_pairs = value_at(document, "judges", "gating_judge_made_the_pairs") is True

@@ -184,6 +184,7 @@ def _judges(document: Document, occasion: Occasion) -> dict[str, object]:
         "calibration_note": judge_tables.calibration_note(document),
         "agreement_rows": judge_tables.agreement_rows(document, occasion),
         "judge_notes": judge_tables.judge_notes(document, occasion),
+        "missing_note": judge_tables.missing_note(document, occasion),
     }
 
 

@@ -16,7 +16,7 @@ def metrics(share: Estimate | Missing):
     metric = Metric(
         OPS_RATIO, "strict.v1", NONE, share, NONE, ChangeKind.DIFFERENCE, Direction.HIGHER_IS_BETTER, gating=False
     )
-    return read_metrics([metric_to_json(metric)])
+    return [metric_to_json(metric)]
 
 
 def step(name: str, wall_s: float, checkpoints_s: float | None = None, *, reused: bool = False):
@@ -111,7 +111,7 @@ def test_trainings_that_did_not_time_their_parts_leave_only_the_second_form_out(
 def test_composites_without_a_full_arm_say_so_in_words() -> None:
     measured = metrics(Missing("NO_FULL_ARM"))
 
-    rows = composite_rows(measured, efficiency(measured, STEPS))
+    rows = composite_rows(read_metrics(measured), efficiency(measured, STEPS))
 
     assert [row.title for row in rows if "reconstructed" not in row.title] == []
     assert {row.missing for row in rows} == {"needs an arm repaired on the whole pool, which was not run"}

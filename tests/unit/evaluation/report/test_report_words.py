@@ -320,3 +320,19 @@ def test_numbers_have_no_more_digits_than_say_something(value, written) -> None:
 )
 def test_what_cannot_be_seen_is_named(text, shown) -> None:
     assert formats.printable(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("base", "repaired", "occasion", "said"),
+    [
+        (0, 0, REPAIR, "Every judge gave every output a score."),
+        (2, 3, REPAIR, "profanity gave no score to 2 (before) and 3 (after) of 600 outputs. Up to one in a hundred,"),
+        (None, 3, MEASUREMENT, "profanity gave no score to 3 (model) of 600 outputs."),
+    ],
+)
+def test_outputs_without_a_score_are_counted(base, repaired, occasion, said) -> None:
+    counts = {"base": base, "repaired": repaired, "scores_per_side": 600, "prompts": 0}
+
+    note = judge_tables.missing_note({"provenance": {"missing": {"profanity": counts}}}, occasion)
+
+    assert note.startswith(said)
