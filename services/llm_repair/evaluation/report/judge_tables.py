@@ -129,8 +129,8 @@ def missing_note(document: JsonObject, occasion: Occasion) -> str:
     if not lacking:
         return "Every judge gave every output a score."
     return (
-        f"{' '.join(lacking)} Up to one in a hundred, intervals reach to whatever those scores could have been; beyond, "
-        "there is no number. None is taken for clean."
+        f"{' '.join(lacking)} Up to one in a hundred, intervals reach to whatever those scores could have been; "
+        "beyond, there is no number. None is taken for clean."
     )
 
 
