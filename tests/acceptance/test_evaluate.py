@@ -87,8 +87,8 @@ async def test_a_model_alone_is_measured_by_every_probe_and_has_no_verdict(
     assert (out / "report" / "report.html").stat().st_size > 10_000
 
 
-async def test_the_same_model_twice_is_measured_once_and_nothing_changes(
-    client: RepairClient, tiny: TinyAssets, assets: MeasuredAssets
+async def test_the_same_model_twice_is_measured_once_and_said_to_be_the_same(
+    client: RepairClient, tiny: TinyAssets, assets: MeasuredAssets, out: Path
 ) -> None:
     model = f"file:{tiny.model}"
     spec = evaluation_spec(model=model, baseline=model, measured_by=assets.everything(), seed=4)
@@ -104,6 +104,9 @@ async def test_the_same_model_twice_is_measured_once_and_nothing_changes(
     assert change.low < 0 < change.high  # 20 prompts cannot show that there is no change at all
     perplexity = metrics["perplexity.articles.token", ""]
     assert perplexity.base == perplexity.repaired
+    checks = {check["name"]: check["state"] for check in (await report_of(handle, out))["checks"]}
+    assert checks["WEIGHTS_DIFFER"] == "FAILS"
+    assert checks["SAME_SAMPLING"] == "HOLDS"
 
 
 POLICY = """

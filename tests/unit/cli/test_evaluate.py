@@ -128,6 +128,7 @@ async def test_without_a_policy_a_measurement_is_done_whatever_the_default_polic
     outcome = await follow(run, coordinator, finished, pb.VERDICT_FAIL, "--compare", "hf:org/b")
 
     assert outcome.code == 0
+    assert "evaluation SUCCEEDED" in outcome.out.splitlines()
     assert "verdict: FAIL" in outcome.out
 
 

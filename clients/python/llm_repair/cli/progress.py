@@ -66,6 +66,7 @@ class Board:
     def __init__(self, repair: pb.Repair) -> None:
         """Begins with every step waiting; the replay of the watch tells the rest."""
         self.name = repair.name
+        self.goal = words.goal(repair.spec.goal)
         self.repair_state = repair.state
         self.lines: dict[str, StepLine] = {}
         self.learn(repair)
@@ -87,7 +88,7 @@ class Board:
                 return f"{words.plain(update.step_noted.step)}: {words.plain(update.step_noted.note.phrase)}"
             case "state_changed":
                 self.repair_state = update.state_changed.state
-                return f"repair {words.repair_state(self.repair_state)}"
+                return f"{self.goal} {words.repair_state(self.repair_state)}"
             case _:
                 return ""
 
