@@ -42,8 +42,11 @@ _LONG: Final = {
     )
 }
 """Kinds of steps that may take minutes and more."""
-_ALIKE: Final = ("evaluate", "repair")
-"""Kinds of which the steps of one request are alike: they do the same to other models or samples."""
+_ALIKE: Final = (
+    ("evaluate.base", "evaluate.repaired", "evaluate.control", "evaluate.full"),
+    ("repair", "repair.control"),
+)
+"""Steps of one request that do the same to another model or to other samples, as many of them."""
 
 FindResult = Callable[[str], StepResult | None]
 """Returns the result that is committed under a key; blocking."""
@@ -99,7 +102,7 @@ def forecast(
     known = [made for made in texts if made is not None]
     is_known = len(known) == len(texts)
     prompts = counts.get(PROMPTS_FIELD) if spec.measures else None
-    seconds = {entry.name: _seconds(entry, planned, results) for entry in waiting if entry.kind in _LONG}
+    seconds = {entry.name: _seconds(entry.name, results) for entry in waiting if entry.kind in _LONG}
     return Forecast(
         prompts=prompts,
         samples=sum(made.count for made in known) if is_known else None,
@@ -156,9 +159,7 @@ def _of_rows(rows: int | None, draws: int, tokens: int) -> _Texts | None:
     return None if rows is None else _Texts(rows * draws, tokens)
 
 
-def _seconds(entry: PlannedStep, planned: Sequence[PlannedStep], results: Mapping[str, StepResult]) -> float | None:
-    """Returns how long a step of the same kind took, if the request has one that does the same to something else."""
-    if entry.kind not in _ALIKE:
-        return None
-    alike = (results[other.name] for other in planned if other.kind == entry.kind and other.name in results)
-    return next((result.usage.wall_s for result in alike), None)
+def _seconds(name: str, results: Mapping[str, StepResult]) -> float | None:
+    """Returns how long a step took that does the same to something else, if one is there."""
+    others = (other for group in _ALIKE if name in group for other in group)
+    return next((results[other].usage.wall_s for other in others if other in results), None)

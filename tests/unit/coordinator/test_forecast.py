@@ -119,6 +119,25 @@ def test_steps_of_which_nothing_is_known_are_named() -> None:
     }
 
 
+def test_training_on_the_whole_pool_is_not_like_training_on_a_part_of_it() -> None:
+    everything = dataclasses.replace(REPAIR, full_control=True)
+    until_trained = (
+        "import.prompts",
+        "import.pool_prompts",
+        "import.model",
+        "import.encoder",
+        "pool",
+        "embed",
+        "select",
+    )
+
+    found = foreseen(everything, *until_trained, "select.control", "select.full", "repair")
+
+    assert "repair.control" not in found.unknown_steps
+    assert "repair.full" in found.unknown_steps
+    assert found.known_s == 1.0
+
+
 def test_the_detectable_effect_follows_from_the_number_of_prompts() -> None:
     """(1.644854 + 0.841621) × 0.16 / sqrt(100), with the quantiles of the normal distribution at 0.95 and 0.8."""
     found = foreseen(AGAINST)
