@@ -168,16 +168,32 @@ class Found:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder in which two processes have done all jobs."""
-    home = tmp_path_factory.mktemp("ranks")
+    """The folder in which two processes have done all jobs, on processors."""
+    return done_by_two(tmp_path_factory.mktemp("ranks"), CUDA_VISIBLE_DEVICES="")
+
+
+@pytest.fixture(scope="module")
+def home_on_gpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same on two GPUs."""
+    if torch.cuda.device_count() < 2:
+        pytest.skip("there are not two GPUs")
+    return done_by_two(tmp_path_factory.mktemp("ranks"))
+
+
+def done_by_two(home: Path, **environment: str) -> Path:
+    """Has two processes do all jobs in a folder."""
     steps: dict[str, RepairStep] = {}
     for name, job in JOBS.items():
         utility = texts() if isinstance(job.method.objective, KL_METHODS) else ()
         steps[name], _ = prepared(home / name, job.method, pairs(10), utility=utility)
     (home / "steps").write_bytes(pickle.dumps(steps))
-    environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo"}
+    loopback = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
     processes = [
-        subprocess.Popen([sys.executable, __file__, str(home), str(rank)], stderr=subprocess.PIPE, env=environment)
+        subprocess.Popen(
+            [sys.executable, __file__, str(home), str(rank)],
+            stderr=subprocess.PIPE,
+            env={**os.environ, **loopback, **environment},
+        )
         for rank in range(2)
     ]
     try:
@@ -227,6 +243,18 @@ def test_two_ranks_train_what_one_does(home: Path, name: str) -> None:
     found = found_of(home, name)
 
     assert_same_training(found.repaired, alone(found))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", [*PLAIN, *RECOMPUTED, *PARTED])
+def test_two_gpus_train_what_one_processor_does(home_on_gpus: Path, name: str) -> None:
+    """The order of sums is another one on a GPU, so the losses agree within a thousandth."""
+    found = found_of(home_on_gpus, name)
+
+    curve, expected = found.repaired.history["curve"], alone(found).history["curve"]
+
+    assert [point["loss"] for point in curve] == pytest.approx([point["loss"] for point in expected], rel=1e-3)
+    assert [point["block"] for point in curve] == [point["block"] for point in expected]
 
 
 @pytest.mark.parametrize("name", ["lora FSDP", "irepair DDP", "dapt-kl in parts DDP", "kto in parts FSDP"])
@@ -346,10 +374,15 @@ def test_ranks_that_run_out_of_memory_on_halves_too_fail(tmp_path: Path) -> None
     assert context.entries == [repair.RANK, repair.RANK_ON_HALVES]
 
 
-def test_more_ranks_than_devices_are_refused_by_field(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("gpus", "kind"), [(0, "processor"), (1, "GPU")])
+def test_more_ranks_than_devices_are_refused_by_field(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpus: int, kind: str
+) -> None:
+    """However many processors there are, where there is a GPU."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    devices = gpus or len(os.sched_getaffinity(0))
     step, store = two_ranks(tmp_path / "run")
-    processors = len(os.sched_getaffinity(0))
-    method = replace(step.method, parallelism=Parallelism(processors + 1))
+    method = replace(step.method, parallelism=Parallelism(devices + 1))
     context = StartingContext()
 
     with pytest.raises(InvalidFields) as refused:
@@ -357,7 +390,7 @@ def test_more_ranks_than_devices_are_refused_by_field(tmp_path: Path) -> None:
 
     (violation,) = refused.value.violations
     assert violation.field == "method.parallelism.ranks"
-    assert f"at most {processors}" in violation.description
+    assert f"at most {devices}: each rank needs a {kind}" in violation.description
     assert context.entries == []
 
 
