@@ -306,8 +306,25 @@ async def until(handle: RepairHandle, state: pb.RepairState) -> pb.Repair:
     return repair
 
 
+async def test_the_request_in_a_report_asks_for_the_same_again(
+    cli: Cli, client: RepairClient, tiny: TinyAssets, assets: MeasuredAssets, tmp_path: Path
+) -> None:
+    spec = evaluation_spec(
+        model=f"file:{assets.other_model}", baseline=f"file:{tiny.model}", measured_by=assets.everything(), seed=7
+    )
+    handle = await client.create_repair(spec)
+    await handle.result()
+    request = tmp_path / "request.json"
+    request.write_text(json.dumps((await report_of(handle, tmp_path))["repair"]["request"]))
+
+    again = await cli("evaluate", "--spec", str(request), "--validate-only")
+
+    rows = dict(line.split("\t") for line in again.out.splitlines()[1:])
+    assert (again.code, rows["evaluate.base"], rows["evaluate.repaired"], rows["compare"]) == (0, *["reused"] * 3)
+
+
 async def test_what_is_there_already_is_known_before_it_is_asked_for_again(
-    cli: Cli, client: RepairClient, tiny: TinyAssets, assets: MeasuredAssets
+    client: RepairClient, tiny: TinyAssets, assets: MeasuredAssets
 ) -> None:
     spec = evaluation_spec(model=f"file:{tiny.model}", measured_by=assets.everything(), seed=6)
     before = await client.foresee(spec)
