@@ -112,4 +112,5 @@ async def _spec(
 
 def _is_model(text: str) -> bool:
     """Whether a text is a reference or a path; ids and resource names of repairs are neither."""
-    return ":" in text or text.startswith((".", "/", "~")) or Path(text).exists()
+    is_path = text.startswith((".", "/", "~")) or (text != names.LATEST and Path(text).exists())
+    return ":" in text or is_path
