@@ -42,6 +42,11 @@ class Network(Protocol):
         ...
 
     @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        ...
+
+    @property
     def parallel(self) -> bool:
         """Whether several threads may read at once, and had better."""
         ...
@@ -90,6 +95,11 @@ class TransformersNetwork:
     def context_tokens(self) -> int:
         """Longest input."""
         return self._context_tokens
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._device
 
     @property
     def parallel(self) -> bool:

@@ -1,26 +1,39 @@
 """Continues prompts in fixed batches: sorted by prompt id, all draws of a prompt together.
 
-Batches depend on the set of prompts and the sampling alone, so a repeated generation does the same arithmetic
-and, on CPU at an equal number of threads, is equal to the bit.
+Batches depend on the set of prompts and the sampling alone. On a processor every thread continues a batch of its own,
+so that none waits for another at the end of a product, and the same arithmetic is done whatever their number: a
+repeated generation is equal to the bit.
 """
 
 from __future__ import annotations
 
+import concurrent.futures
 import itertools
+import threading
+from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final, TypeAlias
 
 import numpy as np
+import torch
 
-from llm_repair.core.errors import DatasetInvalid, PromptTooLong
+from llm_repair.core.errors import DatasetInvalid, PromptTooLong, StepCancelled
 from llm_repair.models.inference.decoding import Network
 from llm_repair.models.inference.sampling import RowNoise, Sampling, prompt_key, sample
 from llm_repair.models.loading import LanguageModel
 from llm_repair.models.tokenisation import TokenIds
 
-BATCH_ROWS = 192
-"""Rows decoded together; 64 to 256 are within a few percent of each other on two cores, 512 is slower."""
+BATCH_ROWS = 64
+"""Rows decoded together; more make a thread that computes alone hardly faster, and leave fewer batches to share out."""
 _NAMED_IDS = 10
+_LOOK_S: Final = 0.2
+"""Between two looks at cancellation while threads are waited for."""
+
+Batch: TypeAlias = "list[tuple[Prompt, range]]"
+"""Prompts with those of their draws that are made together."""
 
 
 @dataclass(frozen=True)
@@ -70,22 +83,71 @@ def generate(
       model: What samples.
       prompts: With distinct ids, in any order.
       sampling: How.
-      beat: Called at every token; may raise in order to stop.
+      beat: Called a few times a second, or at every token; may raise in order to stop.
 
     Raises:
       DatasetInvalid, PromptTooLong: before anything is generated; see `check_prompts`.
     """
     check_prompts(prompts, sampling.max_new_tokens, model.network.context_tokens)
-    for batch in batches(prompts, sampling.draws, BATCH_ROWS):
-        continuations = _continue(model.network, batch, sampling, model.tokens.stop_ids, beat)
+    threads = torch.get_num_threads() if model.network.device.type == "cpu" else 1
+
+    def make(batch: Batch, look: Callable[[], None]) -> list[Generation]:
+        continuations = _continue(model.network, batch, sampling, model.tokens.stop_ids, look)
         rows = [(prompt, draw) for prompt, draws in batch for draw in draws]
-        yield [
+        return [
             Generation(prompt.id, draw, model.tokens.continuation_text(prompt.ids, new), len(new))
             for (prompt, draw), new in zip(rows, continuations, strict=True)
         ]
 
+    work = batches(prompts, sampling.draws, BATCH_ROWS)
+    if threads == 1:
+        for batch in work:
+            yield make(batch, beat)
+    else:
+        yield from _by_threads(make, work, threads, beat)
 
-def batches(prompts: Sequence[Prompt], draws: int, rows: int) -> Iterator[list[tuple[Prompt, range]]]:
+
+def _by_threads(
+    make: Callable[[Batch, Callable[[], None]], list[Generation]],
+    work: Iterator[Batch],
+    threads: int,
+    beat: Callable[[], None],
+) -> Generator[list[Generation]]:
+    """Yields what comes of the batches, in their order, while every thread makes one."""
+    leaving = threading.Event()
+
+    def look() -> None:
+        if leaving.is_set():
+            raise StepCancelled
+
+    with _one_thread_a_product():
+        pool = ThreadPoolExecutor(threads, thread_name_prefix="generating")
+        try:
+            # Twice as many as there are threads, so that none idles while the oldest is waited for.
+            made: deque[Future[list[Generation]]] = deque()
+            made.extend(pool.submit(make, batch, look) for batch in itertools.islice(work, 2 * threads))
+            while made:
+                while not concurrent.futures.wait([made[0]], timeout=_LOOK_S).done:
+                    beat()
+                yield made.popleft().result()
+                made.extend(pool.submit(make, batch, look) for batch in itertools.islice(work, 1))
+        finally:
+            leaving.set()
+            pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_thread_a_product() -> Generator[None]:
+    """Lets threads that start inside compute alone: torch gives them the number that the process has then."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def batches(prompts: Sequence[Prompt], draws: int, rows: int) -> Iterator[Batch]:
     """Yields groups of at most `rows` rows, prompts sorted by id; many draws of one prompt are split evenly."""
     ordered = sorted(prompts, key=lambda prompt: prompt.id)
     if draws > rows:

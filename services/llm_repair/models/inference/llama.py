@@ -19,6 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import LlamaForCausalLM, PreTrainedModel
 
+from llm_repair.models.inference.products import Product, product, product_dtype
+
 
 def is_plain_llama(model: PreTrainedModel) -> bool:
     """Tells whether `FusedLlama` computes this model: exactly Llama, default rotary embedding, no biases."""
@@ -37,11 +39,11 @@ def is_plain_llama(model: PreTrainedModel) -> bool:
 @dataclass(frozen=True)
 class _Layer:
     attention_norm: Tensor
-    qkv: Tensor
-    out: Tensor
+    qkv: Product
+    out: Product
     mlp_norm: Tensor
-    gate_up: Tensor
-    down: Tensor
+    gate_up: Product
+    down: Product
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,8 @@ class FusedLlama:
     def __init__(self, model: LlamaForCausalLM, dtype: torch.dtype) -> None:
         """Copies the weights in `dtype` (norms stay fp32) and keeps nothing else of `model`."""
         config: Any = model.config
-        self._dtype = dtype
+        self._weights = dtype
+        self._dtype = product_dtype(dtype, model.device, sum(weight.numel() for weight in model.parameters()))
         self._device = model.device
         self._shape = _Shape(
             groups=config.num_key_value_heads,
@@ -99,9 +102,9 @@ class FusedLlama:
         )
         self._context_tokens = int(config.max_position_embeddings)
         body: Any = model.model
-        self._embedding: Tensor = body.embed_tokens.weight.detach().to(dtype)
+        self._embedding = self._rounded(body.embed_tokens.weight)
         tied = model.lm_head.weight is body.embed_tokens.weight
-        self._head: Tensor = self._embedding if tied else model.lm_head.weight.detach().to(dtype)
+        self._head = self._embedding if tied else self._rounded(model.lm_head.weight)
         self._norm: Tensor = body.norm.weight.detach().float()
         self._layers = [self._fused(layer) for layer in body.layers]
         exponents = torch.arange(0, self._shape.head, 2, dtype=torch.float32) / self._shape.head
@@ -116,6 +119,11 @@ class FusedLlama:
     def context_tokens(self) -> int:
         """Longest input."""
         return self._context_tokens
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return self._device
 
     @property
     def parallel(self) -> bool:
@@ -140,7 +148,7 @@ class FusedLlama:
         rotation = self._rotation(state.positions)
         for index, layer in enumerate(self._layers):
             q, k, v = self._project(layer, x, rotation)
-            x = x + functional.linear(self._attend_shared(state, index, q, k, v), layer.out)
+            x = x + layer.out(self._attend_shared(state, index, q, k, v))
             x = x + self._mlp(layer, x)
         state.appended += 1
         state.positions = state.positions + 1
@@ -154,19 +162,25 @@ class FusedLlama:
     @torch.inference_mode()
     def logits(self, states: Tensor, vocabulary: slice = slice(None)) -> Tensor:
         """Returns the logits of states from `read`; see `Network`."""
-        return functional.linear(self._normed(states, self._norm), self._head[vocabulary]).float()
+        normed = self._normed(states, self._norm).to(self._dtype)
+        return functional.linear(normed, self._head[vocabulary]).float()
 
     def _fused(self, layer: Any) -> _Layer:
         attention, mlp = layer.self_attn, layer.mlp
-        qkv = [attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight]
+        qkv = torch.cat([attention.q_proj.weight, attention.k_proj.weight, attention.v_proj.weight])
+        gate_up = torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight])
         return _Layer(
             attention_norm=layer.input_layernorm.weight.detach().float(),
-            qkv=torch.cat([weight.detach() for weight in qkv]).to(self._dtype),
-            out=attention.o_proj.weight.detach().to(self._dtype),
+            qkv=product(self._rounded(qkv)),
+            out=product(self._rounded(attention.o_proj.weight)),
             mlp_norm=layer.post_attention_layernorm.weight.detach().float(),
-            gate_up=torch.cat([mlp.gate_proj.weight.detach(), mlp.up_proj.weight.detach()]).to(self._dtype),
-            down=mlp.down_proj.weight.detach().to(self._dtype),
+            gate_up=product(self._rounded(gate_up)),
+            down=product(self._rounded(mlp.down_proj.weight)),
         )
+
+    def _rounded(self, weight: Tensor) -> Tensor:
+        """Returns the numbers that the format of the weights leaves, in the one that they are multiplied in."""
+        return weight.detach().to(self._weights).to(self._dtype)
 
     def _body(self, batch: _Ragged, rows: _Rows | None) -> Tensor:
         x = functional.embedding(batch.ids, self._embedding).float()
@@ -179,15 +193,14 @@ class FusedLlama:
                 rows.prompt_kv.append((keys.contiguous(), values.contiguous()))
             # Padding is on the right, so the causal mask alone keeps it away from every real token.
             mixed = functional.scaled_dot_product_attention(queries, keys, values, is_causal=True, enable_gqa=True)
-            mixed = batch.ragged(mixed.transpose(1, 2)).flatten(1).to(self._dtype)
-            x = x + functional.linear(mixed, layer.out)
+            x = x + layer.out(batch.ragged(mixed.transpose(1, 2)).flatten(1))
             x = x + self._mlp(layer, x)
         return x
 
     def _project(self, layer: _Layer, x: Tensor, rotation: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Returns rotated q (tokens, groups, queries, head), rotated k and v (tokens, groups, head), float32."""
         shape = self._shape
-        qkv = functional.linear(self._normed(x, layer.attention_norm), layer.qkv).float()
+        qkv = layer.qkv(self._normed(x, layer.attention_norm))
         q, k, v = qkv.split(shape.splits, dim=-1)
         q = _rotated(q.view(-1, shape.groups * shape.queries, shape.head), rotation)
         k = _rotated(k.view(-1, shape.groups, shape.head), rotation)
@@ -209,14 +222,14 @@ class FusedLlama:
         longest = prompt_keys.shape[2]
         mixed = (weights[..., :longest] @ prompt_values).view(p, g, d, r, h)
         mixed = mixed + weights[..., longest:].reshape(p, g, d, r, now + 1) @ values
-        return mixed.transpose(1, 2).reshape(p * d, g * r * h).to(self._dtype)
+        return mixed.transpose(1, 2).reshape(p * d, g * r * h)
 
     def _mlp(self, layer: _Layer, x: Tensor) -> Tensor:
-        gate, up = functional.linear(self._normed(x, layer.mlp_norm), layer.gate_up).chunk(2, dim=-1)
-        return functional.linear(functional.silu(gate) * up, layer.down)
+        gate, up = layer.gate_up(self._normed(x, layer.mlp_norm)).chunk(2, dim=-1)
+        return layer.down(functional.silu(gate) * up)
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
-        return functional.rms_norm(x, (x.shape[-1],), weight, self._shape.eps).to(self._dtype)
+        return functional.rms_norm(x, (x.shape[-1],), weight, self._shape.eps)
 
     def _rotation(self, positions: Tensor) -> tuple[Tensor, Tensor]:
         angles = positions.unsqueeze(1).float() * self._frequencies

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausa
 
 from llm_repair.core.errors import DatasetInvalid, ModelInvalid, PromptTooLong, StepCancelled
 from llm_repair.core.evaluation import WeightFormat
+from llm_repair.models.inference import generation
 from llm_repair.models.inference.generation import Prompt, batches, generate
 from llm_repair.models.inference.llama import FusedLlama
 from llm_repair.models.inference.sampling import Sampling
@@ -93,6 +96,81 @@ def test_a_repeat_is_equal_and_another_seed_is_not(model: LanguageModel) -> None
     assert by_row(model, prompts(model)[::-1], SAMPLING) == first
     assert by_row(model, prompts(model), Sampling(draws=3, max_new_tokens=6, top_p=0.9, seed=12)) != first
     assert len(set(first.values())) > len(TEXTS)
+
+
+@pytest.fixture
+def with_threads() -> Iterator[Callable[[int], None]]:
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_every_number_of_threads_gives_the_same_bits(
+    model: LanguageModel, with_threads: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bits of the logits, not only what is drawn: a batch is one of three rows, as many as draws."""
+    monkeypatch.setattr(generation, "BATCH_ROWS", 3)
+    seen: dict[int, set[bytes]] = {}
+    draw = generation.sample
+
+    def recorded(logits: torch.Tensor, *rest: object) -> torch.Tensor:
+        seen[torch.get_num_threads(), threads].add(logits.numpy().tobytes())  # type: ignore[index]
+        return draw(logits, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(generation, "sample", recorded)
+    made = []
+    for threads in (1, 2, 3):
+        with_threads(threads)
+        seen[1, threads] = set()  # type: ignore[index]
+        made.append([row for batch in generate(model, prompts(model), SAMPLING) for row in batch])
+        assert torch.get_num_threads() == threads
+
+    assert made[0] == made[1] == made[2]
+    assert [len(logits) for logits in seen.values()] == [len(TEXTS) * 6] * 3
+    assert len(set(map(frozenset, seen.values()))) == 1
+
+
+def test_cancelling_stops_all_threads(
+    model: LanguageModel, with_threads: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each waits for the cancellation before its first token, of 6 in each of 4 batches, and hears of it soon."""
+    monkeypatch.setattr(generation, "BATCH_ROWS", 3)
+    monkeypatch.setattr(generation, "_LOOK_S", 0.001)
+    cancelled = threading.Event()
+    prefill = model.network.prefill
+
+    def waiting(*asked: object) -> object:
+        assert cancelled.wait(30)
+        return prefill(*asked)  # type: ignore[arg-type]
+
+    def cancel() -> None:
+        cancelled.set()
+        raise StepCancelled
+
+    monkeypatch.setattr(model.network, "prefill", waiting)
+    drawn: list[int] = []
+    draw = generation.sample
+    monkeypatch.setattr(generation, "sample", lambda *asked: drawn.append(1) or draw(*asked))
+    with_threads(2)
+
+    with pytest.raises(StepCancelled):
+        next(generate(model, prompts(model), SAMPLING, beat=cancel))
+    assert len(drawn) <= 2
+    assert torch.get_num_threads() == 2
+
+
+def test_what_goes_wrong_in_a_thread_is_raised(
+    model: LanguageModel, with_threads: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def defect(*asked: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(model.network, "prefill", defect)
+    with_threads(2)
+
+    with pytest.raises(ZeroDivisionError):
+        next(generate(model, prompts(model), SAMPLING))
+    assert torch.get_num_threads() == 2
 
 
 def test_generations_come_ordered_by_prompt_and_draw(model: LanguageModel) -> None:
