@@ -7,7 +7,7 @@ BIN := .venv/bin
 # A folder of wheels that this machine's pip already knows, if any: a CPU build of torch may lie there.
 WHEELS := $(or $(PIP_FIND_LINKS),$(shell $(PYTHON) -m pip config get global.find-links 2>/dev/null))
 
-.PHONY: help env locks demo test bench protos stubs lint types clean
+.PHONY: help env locks demo test bench protos stubs lint types browser clean
 
 help:
 	@sed -n '1s/^# //p' Makefile
@@ -65,8 +65,16 @@ lint: env
 types: env
 	$(BIN)/pyright
 
+# The tests look at the report in a Chromium: Debian's, or the one that CHROMIUM names.
+browser:
+	@command -v "$${CHROMIUM:-chromium}" chromium-browser google-chrome >/dev/null || { \
+	    echo "== installing Chromium"; \
+	    [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	    $${sudo:-} apt-get update -qq; \
+	    DEBIAN_FRONTEND=noninteractive $${sudo:-} apt-get install -y -qq --no-install-recommends chromium >/dev/null; }
+
 # Everything: lint, types, then the tests.
-test: env
+test: env browser
 	$(MAKE) lint
 	$(MAKE) types
 	$(BIN)/python -m pytest

@@ -102,6 +102,7 @@ def _content(document: Document, texts: Texts) -> dict[str, object]:
         "document": document,
         "occasion": occasion,
         "title": title(document, occasion),
+        "asked_at": text_at(document, "repair", "create_time")[:16].replace("T", " "),
         "sentence": headline.verdict_sentence(gate, text_at(document, "verdict"), metrics, occasion),
         "headlines": headline.headlines(metrics, gate, occasion),
         "facts": account.summary_facts(document, occasion),

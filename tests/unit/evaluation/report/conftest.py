@@ -346,3 +346,8 @@ def slur() -> str:
 @pytest.fixture(scope="session")
 def made_up_class() -> type[MadeUpRepair]:
     return MadeUpRepair
+
+
+@pytest.fixture
+def dossier_of() -> Callable[[MadeUpRepair, ArtifactStore], dict[str, Any]]:
+    return make_dossier

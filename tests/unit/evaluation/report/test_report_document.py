@@ -7,9 +7,15 @@ import json
 import jsonschema
 import pytest
 
+from llm_repair.artifacts.store import ArtifactStore
+from llm_repair.evaluation.report.document import report_document
+from llm_repair.evaluation.report.examples import Texts
+from llm_repair.evaluation.report.markdown import render_markdown
+from llm_repair.evaluation.report.page import render_page
+from llm_repair.evaluation.report.report import example_texts
 from llm_repair.evaluation.report.schema import report_schema
 from llm_repair.evaluation.report.sentinels import checks, warnings
-from llm_repair.evaluation.report.sources import Sources
+from llm_repair.evaluation.report.sources import Sources, read_sources
 
 VARIANTS = {
     "repair": {},
@@ -144,3 +150,35 @@ def test_warnings_of_both_sides_stand_once() -> None:
     sources = Sources({}, evaluations={"base": {"warnings": [twice]}, "repaired": {"warnings": [twice, once]}})
 
     assert warnings(sources) == [{**twice, "side": "both"}, {**once, "side": "repaired"}]
+
+
+def test_dossier_that_says_nothing_still_gives_three_files() -> None:
+    document = report_document(Sources({}))
+
+    html, markdown = render_page(document, Texts()), render_markdown(document)
+
+    jsonschema.validate({**document, "repair": {"name": ""}}, report_schema())
+    assert "No per-prompt scores were recorded." in html
+    assert markdown.startswith("# Repair")
+
+
+@pytest.mark.parametrize("goal", ["REPAIR", "COMPARISON"])
+def test_any_part_of_a_dossier_may_be_missing(made_up, dossier_of, tmp_path, goal) -> None:
+    """Left out one by one, and set to null: what a cancelled or an older job does not have."""
+    store = ArtifactStore(f"file://{tmp_path}/store")
+    dossier = dossier_of(made_up(goal=goal, prompts=6, draws=1, corpora=("boolq",), second_judge=False), store)
+    arm = dossier["arms"][0]
+
+    for key in dossier:
+        for broken in ({k: v for k, v in dossier.items() if k != key}, {**dossier, key: None}):
+            _check_report(store, broken)
+    for key in arm:
+        _check_report(store, {**dossier, "arms": [{k: v for k, v in arm.items() if k != key}]})
+
+
+def _check_report(store, dossier) -> None:
+    sources = read_sources(store, store.put_bytes(json.dumps(dossier).encode()).digest)
+    document = report_document(sources)
+    render_markdown(document)
+    assert render_page(document, example_texts(sources)).rstrip().endswith("</html>")
+    json.dumps(document, allow_nan=False)
