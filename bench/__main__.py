@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-AREAS = ("selection", "generation", "trainer", "evaluation", "orchestration", "methods")
+AREAS = ("selection", "trainer", "evaluation", "orchestration", "methods")
 
 
 def main() -> int:

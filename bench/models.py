@@ -41,10 +41,7 @@ WORDS = _TEXT.split()
 def make_tiny_llama(folder: Path) -> None:
     """Makes a random Llama of 2 million parameters over a vocabulary of words."""
     transformers_logging.disable_progress_bar()
-    vocabulary = {word: index for index, word in enumerate([*WORDS, *(f"w{index}" for index in range(2000))])}
-    core = Tokenizer(models.WordLevel({**vocabulary, "<unk>": len(vocabulary)}, unk_token="<unk>"))
-    core.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>")
+    tokenizer = save_word_tokenizer(folder)
     torch.manual_seed(3)
     config = LlamaConfig(
         vocab_size=len(tokenizer),
@@ -60,7 +57,16 @@ def make_tiny_llama(folder: Path) -> None:
         eos_token_id=None,
     )
     LlamaForCausalLM(config).save_pretrained(folder)
+
+
+def save_word_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """Saves a tokenizer of words that knows neither padding nor an end of text."""
+    vocabulary = {word: index for index, word in enumerate([*WORDS, *(f"w{index}" for index in range(2000))])}
+    core = Tokenizer(models.WordLevel({**vocabulary, "<unk>": len(vocabulary)}, unk_token="<unk>"))
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, unk_token="<unk>")
     tokenizer.save_pretrained(folder)
+    return tokenizer
 
 
 def make_tiny_encoder(folder: Path) -> None:
