@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ import numpy as np
 
 from llm_repair.core.errors import JudgeUnavailable
 from llm_repair.evaluation.judges.judge import Judge, Probabilities
-from llm_repair.evaluation.judges.threads import threads_of_their_own
+from llm_repair.models.inference.threads import in_threads, in_turn
 
 _PART_TEXTS: Final = 128
 """Texts handed over at once; also the longest time between two looks at cancellation."""
@@ -68,8 +69,8 @@ def score_texts(
     Args:
       judge: Who scores.
       texts: In any order; see `as_unicode`.
-      threads: Each with texts of its own, which on CPU is much the fastest (see `threads_of_their_own`); None for the
-        calling thread, with as many threads to a product as the process has set.
+      threads: Each with texts of its own, so that no bit depends on how many there are; on busy cores a BERT takes less
+        than half the processor time so. None for the calling thread, with as many to a product as the process has set.
       beat: Called with the number of distinct texts done; may raise in order to stop.
 
     Raises:
@@ -108,19 +109,16 @@ def _scored_parts(
     def scored(part: range) -> Probabilities:
         return _scored(judge, [as_unicode(text) for text in texts[part.start : part.stop]])
 
+    def look() -> None:
+        beat(done)
+
+    done = 0
     parts = list(_parts(texts))
-    if threads is None:
-        for part in parts:
-            beat(part.start)
-            yield part, scored(part)
-        return
-    pool = threads_of_their_own(threads)
-    try:
-        for part, rows in [(part, pool.submit(scored, part)) for part in parts]:
-            beat(part.start)
-            yield part, rows.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    calls = [functools.partial(scored, part) for part in parts]
+    results = in_turn(calls, beat=look) if threads is None else in_threads(calls, threads, beat=look)
+    for part, rows in zip(parts, results, strict=True):
+        done = part.stop
+        yield part, rows
 
 
 def _parts(texts: Sequence[str]) -> Iterator[range]:
