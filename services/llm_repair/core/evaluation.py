@@ -75,7 +75,7 @@ class ClassifierJudge:
 
     model: ModelRef
     toxic_labels: tuple[str, ...] = ()
-    """Labels (as in `config.json`) that mean toxic; all labels if empty."""
+    """Labels (as in `config.json`) that mean toxic; may be left out where the names of all labels say it."""
 
 
 JudgeKind: TypeAlias = ProfanityJudge | HatesonarJudge | DetoxifyJudge | ClassifierJudge
