@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from torch.nn import functional
 from transformers import DynamicCache, PreTrainedModel
 
 from llm_repair.core.errors import ModelInvalid
+
+_MOVING_ROTATIONS: Final = ("dynamic", "longrope")
+"""Rotary embeddings whose frequencies the model changes by the length of what it just reads."""
 
 
 class Decoding(Protocol):
@@ -85,6 +88,9 @@ class TransformersNetwork:
         self._keeps_logits = {"logits_to_keep": 1} if "logits_to_keep" in accepted else {}
         self._vocabulary = int(self._model.get_output_embeddings().weight.shape[0])
         self._head = self._plain_head()
+        self._has_moving_rotation = any(
+            kind in str(getattr(part, "rope_type", "")) for part in model.modules() for kind in _MOVING_ROTATIONS
+        )
 
     @property
     def vocabulary(self) -> int:
@@ -103,8 +109,8 @@ class TransformersNetwork:
 
     @property
     def parallel(self) -> bool:
-        """False: nobody promises it of every model there is."""
-        return False
+        """Whether it runs on a processor; forwards of transformers keep to themselves, but for those named below."""
+        return self._device.type == "cpu" and not self._has_moving_rotation
 
     @torch.inference_mode()
     def prefill(self, prompts: Sequence[Sequence[int]], draws: int, room: int) -> tuple[Decoding, Tensor]:

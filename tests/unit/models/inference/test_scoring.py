@@ -193,12 +193,29 @@ def test_batches_and_stretches_of_the_vocabulary_change_nothing(
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
-def test_how_many_threads_read_shows_in_no_bit(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    network, _ = llama()
+@pytest.mark.parametrize("make", [llama, gpt2])
+def test_how_many_threads_read_shows_in_no_bit(
+    threads: int, make: Callable[[], tuple[Network, PreTrainedModel]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, _ = make()
+    assert network.parallel
     alone = list(score(network, DOCUMENTS, 16))
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
 
     assert list(score(network, DOCUMENTS, 16)) == alone
+
+
+@pytest.mark.parametrize("kind", ["dynamic", "longrope"])
+def test_a_model_that_changes_its_rotation_as_it_reads_is_read_by_one_thread(kind: str) -> None:
+    rotation = {"rope_type": kind, "rope_theta": 10000.0, "factor": 2.0}
+    if kind == "longrope":
+        rotation |= {"long_factor": [2.0] * 4, "short_factor": [1.0] * 4, "original_max_position_embeddings": 32}
+    config = LlamaConfig(
+        vocab_size=97, hidden_size=32, intermediate_size=48, num_hidden_layers=1, num_attention_heads=4,
+        max_position_embeddings=64, rope_parameters=rotation,
+    )  # fmt: skip
+
+    assert not TransformersNetwork(LlamaForCausalLM(config).eval(), 64).parallel
 
 
 @pytest.mark.parametrize("threads", [1, 2])
