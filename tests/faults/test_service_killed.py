@@ -20,6 +20,7 @@ STAGES = {
     "build_pool",
     "embed",
     "select",
+    "overlap",
     "repair",
     "compare",
     "report",
