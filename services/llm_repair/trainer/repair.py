@@ -32,6 +32,7 @@ from llm_repair.models.training.adapters import TrainableModel, make_trainable
 from llm_repair.models.training.batches import PairText, TokenisedSample, tokenise
 from llm_repair.models.training.checkpoints import Checkpoints
 from llm_repair.models.training.encoding import encoding_of
+from llm_repair.models.training.faults import full_disk_named
 from llm_repair.models.training.loop import TrainingResult, TrainingRun
 from llm_repair.models.training.ranks import Ranks, joined, own_device, require_devices
 from llm_repair.trainer import lineage
@@ -55,6 +56,7 @@ def run(step: RepairStep, store: ArtifactStore, context: StepContext) -> StepOut
       ModelInvalid: the model cannot be trained as the method asks.
       LossNotFinite, GradientExploded: training diverged; nothing is published.
       OutOfMemory: memory does not suffice, on halved micro-batches too; nothing is published.
+      StorageFull: neither a checkpoint nor the model finds space; nothing is published.
       AdapterNotApplied: the repaired weights equal the base.
       WorkerLost: one of several ranks died.
       StepCancelled: the best model so far is left as a partial.
@@ -180,7 +182,8 @@ class _Repair:
         self.context.progress(0, 0, "models", stage="saving model")
         outputs: dict[str, Artifact] = {}
         if target.adapters is not None:
-            target.save_adapters(self.context.workdir / "adapter", base=self.step.model_digest)
+            with full_disk_named("the adapter"):
+                target.save_adapters(self.context.workdir / "adapter", base=self.step.model_digest)
             outputs["adapter"] = self.store.put_tree(self.context.workdir / "adapter")
         folder = self.context.workdir / "model"
         change = self._save_merged(target, folder)
@@ -197,9 +200,10 @@ class _Repair:
         for model in (base, merged):
             torch.nn.Module.to(model, device="cpu", dtype=dtype)
         change = weight_change(merged, base)
-        save_folder(merged, self.base, folder)
         about = json.dumps(lineage.training_lineage(self.step, self.base), indent=2, sort_keys=True)
-        (folder / lineage.FILE_NAME).write_text(about + "\n", encoding="utf-8")
+        with full_disk_named("the repaired model"):
+            save_folder(merged, self.base, folder)
+            (folder / lineage.FILE_NAME).write_text(about + "\n", encoding="utf-8")
         return change
 
     def _leave_partial(self, training: TrainingRun, target: TrainableModel) -> None:

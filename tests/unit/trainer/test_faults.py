@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import resource
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from training_runs import pairs, repaired
+from training_oracle import QuietContext
+from training_runs import pairs, prepared, repaired
 
-from llm_repair.core.errors import GradientExploded, ModelInvalid, OutOfMemory
+from llm_repair.core.errors import GradientExploded, ModelInvalid, OutOfMemory, StorageFull
 from llm_repair.core.presets import resolved_method
 from llm_repair.core.repair import DpoMethod, FullParameters, RepairMethod, RepairPreset
+from llm_repair.core.steps import step_key
 from llm_repair.models.training.batches import TokenisedSample
-from llm_repair.models.training.faults import is_out_of_memory
+from llm_repair.models.training.faults import full_disk_named, is_out_of_memory
 from llm_repair.models.training.log_probs import LogProbs
+from llm_repair.trainer import repair
 
 COMMON = {"learning_rate": 1e-2, "epochs": 2, "batch_samples": 4}
 
@@ -103,6 +108,41 @@ def test_real_allocation_that_cannot_succeed_is_known_for_what_it_is() -> None:
 
     assert is_out_of_memory(refused.value)
     assert not is_out_of_memory(RuntimeError("shapes cannot be multiplied"))
+
+
+@contextlib.contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Makes a write beyond that size fail, as it does on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(
+    ("checkpoint_every_steps", "what"), [(4, "the checkpoint of optimizer step 4"), (100, "the repaired model")]
+)
+def test_a_full_working_folder_ends_the_training_and_says_what_found_no_space(
+    tmp_path: Path, checkpoint_every_steps: int, what: str
+) -> None:
+    """The weights are 33 kB in a file."""
+    method = RepairMethod(DpoMethod(), FullParameters(), checkpoint_every_steps=checkpoint_every_steps, **COMMON)
+    step, store = prepared(tmp_path / "run", method, pairs())
+    context = QuietContext(tmp_path / "attempt", step_key(step))
+    context.workdir.mkdir()
+
+    with files_of_at_most(20_000), pytest.raises(StorageFull) as refused:
+        repair.run(step, store, context)
+
+    assert refused.value.metadata == {"what": what}
+    assert nothing_was_published(tmp_path / "run")
+
+
+def test_other_failures_of_a_write_are_not_taken_for_a_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), full_disk_named("a file"):
+        (tmp_path / "nowhere" / "file").write_text("")
 
 
 def test_layers_a_model_does_not_have_are_refused(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from llm_repair.core.errors import (
     RepairError,
 )
 from llm_repair.core.execution import StepContext
+from llm_repair.models.training.faults import full_disk_named
 from llm_repair.models.training.ranks import ALONE, Ranks
 from llm_repair.models.training.sharding import like, whole
 
@@ -124,23 +125,27 @@ class Checkpoints:
     def save(self, state: TrainingState) -> None:
         """Publishes a checkpoint and removes all but the newest `KEEP`."""
         folder = self.context.workdir / f"checkpoint-{state.step}"
-        folder.mkdir()
         try:
-            save_file(dict(state.weights), folder / _WEIGHTS)
-            save_file(dict(state.optimizer), folder / _OPTIMIZER)
-            save_file(dict(state.best), folder / _BEST)
-            save_file({"reference": state.reference}, folder / _REFERENCE)
-            save_file(dict(state.observed), folder / _OBSERVED)
-            about = {
-                "step": state.step,
-                "base_digest": self.base_digest,
-                "config_digest": self.config_digest,
-                "history": asdict(state.history),
-            }
-            (folder / _STATE).write_text(json.dumps(about, sort_keys=True), encoding="utf-8")
+            with full_disk_named(f"the checkpoint of optimizer step {state.step}"):
+                self._write(state, folder)
             self.store.put_checkpoint(self.context.key, state.step, folder, keep=KEEP)
         finally:
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _write(self, state: TrainingState, folder: Path) -> None:
+        folder.mkdir()
+        save_file(dict(state.weights), folder / _WEIGHTS)
+        save_file(dict(state.optimizer), folder / _OPTIMIZER)
+        save_file(dict(state.best), folder / _BEST)
+        save_file({"reference": state.reference}, folder / _REFERENCE)
+        save_file(dict(state.observed), folder / _OBSERVED)
+        about = {
+            "step": state.step,
+            "base_digest": self.base_digest,
+            "config_digest": self.config_digest,
+            "history": asdict(state.history),
+        }
+        (folder / _STATE).write_text(json.dumps(about, sort_keys=True), encoding="utf-8")
 
     def newest(self) -> TrainingState | None:
         """Returns the newest checkpoint that verifies and belongs to this run; None to start from the base.

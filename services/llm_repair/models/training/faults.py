@@ -1,16 +1,21 @@
-"""What ends a training run: nothing to learn, no finite numbers, exploding gradients, too little memory."""
+"""What ends a training run: nothing to learn, no finite numbers, exploding gradients, too little memory or space."""
 
 from __future__ import annotations
 
+import errno
 import math
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from typing import Final
 
 import torch
+from safetensors import SafetensorError
 
-from llm_repair.core.errors import DatasetInvalid, GradientExploded, LossNotFinite, OutOfMemory
+from llm_repair.core.errors import DatasetInvalid, GradientExploded, LossNotFinite, OutOfMemory, StorageFull
 from llm_repair.core.repair import RepairMethod
 from llm_repair.models.training.batches import NAMED_IDS, TokenisedSample
+
+_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def require_learnt_tokens(samples: Sequence[TokenisedSample]) -> None:
@@ -77,3 +82,21 @@ def out_of_memory_named(step: int) -> Generator[None]:
         if not is_out_of_memory(error):
             raise
         raise OutOfMemory(f"memory ran out at optimizer step {step}; nothing was published", step=step) from error
+
+
+@contextmanager
+def full_disk_named(what: str) -> Generator[None]:
+    """Turns the failure of a write into an error with a reason where the working folder is full.
+
+    Raises:
+      StorageFull: says that it was `what` which found no space.
+    """
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        # safetensors has only the text of the system's error.
+        numbers = {getattr(error, "errno", None), *(n for n in _NO_SPACE if f"(os error {n})" in str(error))}
+        if numbers.isdisjoint(_NO_SPACE):
+            raise
+        message = f"the folder for temporary files has no space left for {what}; nothing half-written was kept"
+        raise StorageFull(message, what=what) from error
