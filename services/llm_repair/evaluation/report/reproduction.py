@@ -22,9 +22,10 @@ def fetch_commands(document: JsonObject) -> tuple[str, ...]:
 
 
 def request_text(document: JsonObject) -> str:
-    """Returns the whole request as `--spec` reads it, JSON with indents; empty where it was not recorded as such."""
+    """Returns the whole request as `--spec` reads it, JSON with a line a part; empty where it was not recorded so."""
     request = object_at(document, "repair", "request")
-    return json.dumps(request, indent=1, ensure_ascii=False) if request else ""
+    parts = [f"{json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}" for name, value in request.items()]
+    return "{" + ",\n ".join(parts) + "}" if parts else ""
 
 
 def repeat_command(document: JsonObject, occasion: Occasion) -> str:

@@ -151,6 +151,7 @@ _TITLES = {
     "xsum": "XSum",
     "crows_pairs": "CrowS-Pairs",
     "bold": "BOLD",
+    "stereoset": "StereoSet",
 }
 
 _REASONS = {
