@@ -32,12 +32,18 @@ class Resampling:
         return np.random.Generator(np.random.PCG64([self.seed, *(int(word) for word in words)]))
 
     def bca(self, families: Sequence[np.ndarray], statistic: Callable[..., Any], units: str) -> Interval | None:
-        """Returns a statistic of the column means of families of units; None where no resample differs."""
+        """Returns a statistic of the column means of families of units.
+
+        None where no resample differs, or one leaves it undefined.
+        """
         rng = self.rng(units)
         means = [
             family[rng.integers(0, len(family), (self.replicates, len(family)))].mean(axis=1) for family in families
         ]
-        draws = np.array([statistic(*(own[row] for own in means)) for row in range(self.replicates)])
+        try:
+            draws = np.array([statistic(*(own[row] for own in means)) for row in range(self.replicates)])
+        except ZeroDivisionError:
+            return None
         value = statistic(*(family.mean(axis=0) for family in families))
         if np.ptp(draws) <= 1e-12 * max(1, abs(value)):
             return None
