@@ -7,12 +7,15 @@ are killed is tested where something starts them, in `acceptance/test_ranks.py`.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import itertools
 import json
 import os
 import pickle
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -27,8 +30,8 @@ from gradient_models import made, samples_of
 from training_oracle import QuietContext
 from training_runs import Repaired, base_model, pairs, prepared, texts
 
-from llm_repair.artifacts.store import ArtifactStore
-from llm_repair.core.errors import InvalidFields, OutOfMemory
+from llm_repair.artifacts.store import ArtifactStore, CheckpointRecord
+from llm_repair.core.errors import ArtifactCorrupt, InvalidFields, OutOfMemory
 from llm_repair.core.execution import Artifact, Json, RankPlace, StepOutput
 from llm_repair.core.repair import (
     KL_METHODS,
@@ -48,7 +51,7 @@ from llm_repair.core.repair import (
     Sharding,
     Trainable,
 )
-from llm_repair.core.steps import RepairStep, step_key
+from llm_repair.core.steps import RepairStep
 from llm_repair.models.training import log_probs
 from llm_repair.models.training.adapters import make_trainable
 from llm_repair.models.training.batches import TokenisedSample
@@ -96,26 +99,28 @@ class Job:
     """After which optimizer step each attempt ends by a failure of both ranks; None for one that is left alone."""
     part_tokens: int = log_probs.PART_TOKENS
     halved: bool = False
+    unreadable: int = 0
+    """The checkpoint of this step cannot be read by rank 1 alone."""
 
 
 PLAIN = {f"{name} {each.name}": Job(method_of(name, each)) for name in METHODS for each in Sharding}
 RECOMPUTED = {f"recomputed {each.name}": Job(method_of("dpo", each, gradient_checkpointing=True)) for each in Sharding}
 PARTED = {
     f"{name} in parts {each.name}": Job(method_of(name, each), part_tokens=10)
-    for name in ("sft", "dapt-kl", "irepair", "kto")
-    for each in Sharding
+    for name, each in (("sft", DDP), ("irepair", DDP), ("dapt-kl", DDP), ("dapt-kl", FSDP), ("kto", FSDP))
 }
 HALVED = {f"halved {each.name}": Job(method_of("dpo", each), halved=True) for each in Sharding}
 RESUMED = {
     f"{name} {each.name} resumed": Job(method_of(name, each), attempts=(1, 3, 5, None))
-    for name, each in (("sft", DDP), ("lora", DDP), ("dpo", DDP), ("dpo", FSDP), ("lora", FSDP), ("irepair", DDP))
+    for name, each in (("sft", DDP), ("lora", DDP), ("dpo", DDP), ("dpo", FSDP))
 }
 ENDED_EARLY = {f"ended early {each.name}": Job(method_of("dpo", each), attempts=(3,)) for each in Sharding}
 NOISY = {
     name: Job(replace(method_of("lora", optimizer=Optimizer.RMSPROP), trainable=LoraParameters(rank=2, dropout=0.3)))
     for name in ("noisy", "noisy again")
 }
-JOBS: Mapping[str, Job] = {**PLAIN, **RECOMPUTED, **PARTED, **HALVED, **RESUMED, **ENDED_EARLY, **NOISY}
+UNREADABLE = {"unreadable": Job(method_of("dpo"), attempts=(5, None), unreadable=4)}
+JOBS: Mapping[str, Job] = {**PLAIN, **RECOMPUTED, **PARTED, **HALVED, **RESUMED, **ENDED_EARLY, **NOISY, **UNREADABLE}
 
 PLAIN_SAMPLE = TokenisedSample("s", (2, 3), ((4, 5),))
 SHAPES = ("gpt2", "gpt_neo", "pythia", "llama", "qwen2", "qwen3")
@@ -138,6 +143,23 @@ class CountingContext(QuietContext):
 
     def count(self, *, tokens: int = 0, accelerator_s: float = 0.0) -> None:
         self.tokens += tokens
+
+
+class HalfBlindStore(ArtifactStore):
+    """A store that finds the checkpoint of one step spoilt."""
+
+    unreadable = 0
+    spoilt: str | None = None
+
+    def checkpoints(self, key: str) -> list[CheckpointRecord]:
+        records = super().checkpoints(key)
+        self.spoilt = next((record.digest for record in records if record.step == self.unreadable), None)
+        return records
+
+    def materialize(self, digest: str) -> Path:
+        if digest == self.spoilt:
+            raise ArtifactCorrupt(digest=digest)
+        return super().materialize(digest)
 
 
 @dataclass(frozen=True)
@@ -181,12 +203,9 @@ def home_on_gpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def done_by_two(home: Path, **environment: str) -> Path:
-    """Has two processes do all jobs in a folder."""
-    steps: dict[str, RepairStep] = {}
-    for name, job in JOBS.items():
-        utility = texts() if isinstance(job.method.objective, KL_METHODS) else ()
-        steps[name], _ = prepared(home / name, job.method, pairs(10), utility=utility)
-    (home / "steps").write_bytes(pickle.dumps(steps))
+    """Has two processes do all jobs in a folder, with one store."""
+    step, _ = prepared(home / "run", method_of("sft"), pairs(10), utility=texts())
+    (home / "step").write_bytes(pickle.dumps(step))
     loopback = {"GLOO_SOCKET_IFNAME": "lo", "NCCL_SOCKET_IFNAME": "lo"}
     processes = [
         subprocess.Popen(
@@ -208,15 +227,29 @@ def done_by_two(home: Path, **environment: str) -> Path:
 
 
 def found_of(home: Path, name: str) -> Found:
-    steps = pickle.loads((home / "steps").read_bytes())
-    ranks = [Outcome(*pickle.loads((home / name / f"outcome-{rank}").read_bytes())) for rank in range(2)]
-    return Found(home / name, steps[name], ArtifactStore(f"file://{home / name}/store"), ranks)
+    ranks = [Outcome(*pickle.loads((home / f"{name} {rank}").read_bytes())) for rank in range(2)]
+    return Found(home, step_of(home, name), store_of(home), ranks)
 
 
-def alone(found: Found, *, key: str = "a" * 64) -> Repaired:
-    """Does the step by one rank, under a key of which the store has no checkpoint."""
-    context = CountingContext(found.folder / f"attempt-alone-{key[:4]}", key)
-    context.workdir.mkdir()
+def store_of(home: Path) -> HalfBlindStore:
+    return HalfBlindStore(f"file://{home}/run/store")
+
+
+def step_of(home: Path, name: str) -> RepairStep:
+    step, method = pickle.loads((home / "step").read_bytes()), JOBS[name].method
+    has_divergence = isinstance(method.objective, KL_METHODS)
+    return replace(step, method=method, utility_digest=step.utility_digest if has_divergence else "")
+
+
+def key_of(name: str) -> str:
+    """Returns a key of a job's own, since several jobs do the same step."""
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def alone(found: Found, *, key: str = "") -> Repaired:
+    """Does the step by one rank, under a key of which the store has no checkpoint if none is given."""
+    workdir = Path(tempfile.mkdtemp(dir=found.folder))
+    context = CountingContext(workdir, key or key_of(workdir.name))
     return Repaired(repair.repaired(found.step, found.store, context, ALONE), found.store, context)
 
 
@@ -261,7 +294,7 @@ def test_two_gpus_train_what_one_processor_does(home_on_gpus: Path, name: str) -
 def test_ranks_share_the_tokens_and_read_none_twice(home: Path, name: str) -> None:
     """What a rank reads only to keep step with the other is not counted; previews and references are, once."""
     found = found_of(home, name)
-    context = alone(found, key="c" * 64).context
+    context = alone(found).context
     assert isinstance(context, CountingContext)
 
     assert sum(outcome.tokens for outcome in found.ranks) == context.tokens
@@ -277,12 +310,25 @@ def test_ranks_that_failed_and_resumed_end_with_the_bytes_of_the_undisturbed_one
     assert [outcome.notes for outcome in resumed.ranks] == [[("resumed from checkpoint", {"step": 4})]] * 2
 
 
+def test_ranks_go_on_from_a_checkpoint_that_all_of_them_can_read(home: Path) -> None:
+    """From that of step 2, to the same weights; both say why."""
+    found, undisturbed = found_of(home, "unreadable"), found_of(home, "dpo DDP")
+
+    assert [outcome.notes for outcome in found.ranks] == 2 * [
+        [
+            ("checkpoint refused", {"step": 4, "reason": "ARTIFACT_CORRUPT"}),
+            ("resumed from checkpoint", {"step": 2}),
+        ]
+    ]
+    assert found.ranks[0].summary["weights_digest"] == undisturbed.ranks[0].summary["weights_digest"]
+
+
 @pytest.mark.parametrize("name", ENDED_EARLY)
 def test_one_rank_goes_on_where_two_had_stopped(home: Path, name: str) -> None:
     """From the checkpoint of step 2; whole weights and moments, whoever held which part of them."""
     found = found_of(home, name)
 
-    resumed = alone(found, key=step_key(found.step))
+    resumed = alone(found, key=key_of(name))
 
     assert resumed.context.notes == [("resumed from checkpoint", {"step": 2})]
     assert_same_training(resumed, alone(found))
@@ -395,10 +441,9 @@ def test_more_ranks_than_devices_are_refused_by_field(
 
 
 def _run_jobs(home: Path, rank: int) -> None:
-    steps = pickle.loads((home / "steps").read_bytes())
-    for name, job in JOBS.items():
-        outcome = _outcome(home / name, steps[name], job, rank)
-        (home / name / f"outcome-{rank}").write_bytes(pickle.dumps(tuple(vars(outcome).values())))
+    for name in JOBS:
+        outcome = _outcome(home, name, rank)
+        (home / f"{name} {rank}").write_bytes(pickle.dumps(tuple(vars(outcome).values())))
     for shape, tied, sharding in itertools.product(SHAPES, (False, True), Sharding):
         name = f"gradients {shape} {tied} {sharding.name}"
         with joined(RankPlace(rank, 2, home / f"{name} meeting"), sharding) as ranks:
@@ -408,18 +453,16 @@ def _run_jobs(home: Path, rank: int) -> None:
     (home / f"held-{rank}").write_text(json.dumps({each.name: _held(home, rank, each) for each in Sharding}))
 
 
-def _outcome(folder: Path, step: RepairStep, job: Job, rank: int) -> Outcome:
+def _outcome(home: Path, name: str, rank: int) -> Outcome:
+    job, step, output, context = JOBS[name], step_of(home, name), StepOutput({}), CountingContext()
     log_probs.PART_TOKENS = job.part_tokens  # type: ignore[misc]
     entry = repair.run_rank_on_halves if job.halved else repair.run_rank
-    output, context = StepOutput({}), CountingContext()
     for number, fails_after in enumerate(job.attempts):
-        context = CountingContext(folder / f"attempt-{number}-{rank}", step_key(step), fails_after=fails_after)
-        context.workdir.mkdir()
-        try:
-            store = ArtifactStore(f"file://{folder}/store")
-            output = entry(step, store, context, RankPlace(rank, 2, folder / f"meeting-{number}"))
-        except Failure:
-            continue
+        context = CountingContext(Path(tempfile.mkdtemp(dir=home)), key_of(name), fails_after=fails_after)
+        store = store_of(home)
+        store.unreadable = job.unreadable if rank == 1 else 0
+        with contextlib.suppress(Failure):
+            output = entry(step, store, context, RankPlace(rank, 2, home / f"{name} meeting-{number}"))
     return Outcome(output.summary, output.outputs, context.notes, context.tokens)
 
 
