@@ -118,7 +118,8 @@ def run(step: EvaluateStep, store: ArtifactStore, context: StepContext) -> StepO
                     probes = read_probes(engine, store, step, task.plan, context, folder)
                 measured = [_measured(task, asked, sampling, name, own[name].result(), stop) for name in task.rows]
         write_json(folder / "calibration.json", calibrations.result())
-    return _published(task, asked, stop, measured, probes, kept.found, folder)
+    about_run: dict[str, Json] = {"engine_start": engine.start.name, "kept_samples": kept.found}
+    return _published(task, asked, stop, measured, probes, about_run, folder)
 
 
 def _task(step: EvaluateStep, store: ArtifactStore, context: StepContext) -> _Task:
@@ -187,7 +188,7 @@ def _published(
     stop: _Stop | None,
     measured: Sequence[MeasuredPrompts],
     probes: Probes,
-    kept: int,
+    about_run: Mapping[str, Json],
     folder: Path,
 ) -> StepOutput:
     for prompts in measured:
@@ -195,7 +196,7 @@ def _published(
     warnings = [*probes.warnings, *_warnings(task, measured)]
     write_json(folder / "about.json", {**_about(task, asked, stop), **probes.about, "warnings": warnings})
     tree = task.store.put_tree(folder)
-    summary = {**_summary(task, asked, measured), **probes.summary, "kept_samples": kept}
+    summary = {**_summary(task, asked, measured), **probes.summary, **about_run}
     return StepOutput({"evaluation": tree}, {**summary, "seconds": task.watch.to_json()})
 
 

@@ -101,7 +101,7 @@ def started_engine(
     """
     context.progress(0, 0, "models", stage="loading model")
     with watch.part("engine_start_s"):
-        engine = open_engine(choice, store, model_digest)
+        engine = open_engine(choice, store, model_digest, context)
     try:
         yield engine
     finally:

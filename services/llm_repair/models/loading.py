@@ -131,12 +131,16 @@ class WarmModel:
 
     def language_model(self, store: ArtifactStore, digest: str, weights: WeightFormat) -> LanguageModel:
         """Returns the model of this digest in this format, from memory if it is the last one loaded."""
-        if self._loaded is None or (self._loaded.digest, self._loaded.weights) != (digest, weights):
+        if self._loaded is None or not self.holds(digest, weights):
             self.release()
             device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
             model = load_language_model(store.materialize(digest), weights=weights, device=device)
             self._loaded = _Loaded(digest, weights, model)
         return self._loaded.model
+
+    def holds(self, digest: str, weights: WeightFormat) -> bool:
+        """Tells whether this model is the last one loaded."""
+        return self._loaded is not None and (self._loaded.digest, self._loaded.weights) == (digest, weights)
 
     def release(self) -> None:
         """Drops the model and gives its memory back."""

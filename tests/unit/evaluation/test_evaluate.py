@@ -328,11 +328,15 @@ def test_duplicate_prompts_and_texts_that_overflow_the_judge_are_counted(
     ]
 
 
-def test_the_seconds_of_every_part_are_on_the_bill(
+def test_the_seconds_of_every_part_are_on_the_bill_and_how_the_engine_started(
     step: EvaluateStep, store: ArtifactStore, new_context: Callable[..., Any]
 ) -> None:
-    seconds = evaluate.run(step, store, new_context()).summary["seconds"]
+    WARM.release()
 
+    first, second = (evaluate.run(step, store, new_context()).summary for _ in range(2))
+
+    assert (first["engine_start"], second["engine_start"]) == ("LOADED", "KEPT")
+    seconds = first["seconds"]
     assert set(seconds) - {"judges_awaited_s"} == {  # type: ignore[arg-type]
         "judge_start_s", "engine_start_s", "generation_s", "judging_s", "probes_s",
     }  # fmt: skip

@@ -117,7 +117,7 @@ class ScriptedEngine:
 @pytest.fixture
 def sampled_by(monkeypatch: pytest.MonkeyPatch) -> Callable[[ScriptedEngine], ScriptedEngine]:
     def put(engine: ScriptedEngine) -> ScriptedEngine:
-        monkeypatch.setattr(sampling_run, "open_engine", lambda choice, store, digest: engine)
+        monkeypatch.setattr(sampling_run, "open_engine", lambda choice, store, digest, context: engine)
         return engine
 
     return put

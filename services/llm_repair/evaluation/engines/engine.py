@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Protocol
 
@@ -11,8 +12,24 @@ from llm_repair.models.inference.scoring import Document, DocumentScore
 from llm_repair.models.tokenisation import Tokenisation
 
 
+class EngineStart(enum.Enum):
+    """How an engine came by its model."""
+
+    LOADED = 1
+    """It was started, or the model was loaded."""
+    RELOADED = 2
+    """It was running with a model of the same form, whose weights were replaced."""
+    KEPT = 3
+    """It had the model from the step before."""
+
+
 class Engine(Protocol):
     """One loaded model that can be sampled from and asked for likelihoods."""
+
+    @property
+    def start(self) -> EngineStart:
+        """How it came by the model."""
+        ...
 
     @property
     def tokens(self) -> Tokenisation:
@@ -36,6 +53,7 @@ class Engine(Protocol):
 
         Raises:
           DatasetInvalid, PromptTooLong: before anything is generated; see `models.inference.generation.check_prompts`.
+          EngineUnavailable: it breaks down.
         """
         ...
 
@@ -54,5 +72,5 @@ class Engine(Protocol):
         ...
 
     def close(self) -> None:
-        """Gives back what the engine holds; the object is of no use afterwards."""
+        """Ends its use; what is loaded may stay warm for the next step."""
         ...

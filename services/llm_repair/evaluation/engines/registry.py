@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from llm_repair.artifacts.store import ArtifactStore
-from llm_repair.core.errors import EngineUnavailable
 from llm_repair.core.evaluation import Engine as EngineChoice
 from llm_repair.core.evaluation import EngineKind
-from llm_repair.evaluation.engines.engine import Engine
-from llm_repair.evaluation.engines.parity import check_parity
+from llm_repair.core.execution import StepContext
+from llm_repair.evaluation.engines.engine import Engine, EngineStart
 from llm_repair.evaluation.engines.transformers import TransformersEngine
+from llm_repair.evaluation.engines.warm_vllm import WARM_VLLM
 from llm_repair.models.loading import WARM
 
 
-def open_engine(choice: EngineChoice, store: ArtifactStore, model_digest: str) -> Engine:
-    """Loads a model into the engine; vLLM is checked against transformers before it may measure anything.
+def open_engine(choice: EngineChoice, store: ArtifactStore, model_digest: str, context: StepContext) -> Engine:
+    """Loads a model into the engine, whose memory only one of them holds at a time.
 
     Raises:
       EngineUnavailable: the engine is not installed or does not start.
@@ -22,17 +22,9 @@ def open_engine(choice: EngineChoice, store: ArtifactStore, model_digest: str) -
     """
     match choice.kind:
         case EngineKind.TRANSFORMERS:
-            return TransformersEngine(WARM.language_model(store, model_digest, choice.weights))
+            WARM_VLLM.release()
+            start = EngineStart.KEPT if WARM.holds(model_digest, choice.weights) else EngineStart.LOADED
+            return TransformersEngine(WARM.language_model(store, model_digest, choice.weights), start)
         case EngineKind.VLLM:
-            # Imported here, since vLLM is optional and takes seconds to import.
-            from llm_repair.evaluation.engines.vllm import VllmEngine
-
             WARM.release()
-            folder = store.materialize(model_digest)
-            engine = VllmEngine(folder, choice.weights)
-            try:
-                check_parity(engine, folder)
-            except RuntimeError as error:
-                # Some shapes start and only then turn out to have no kernel on this machine.
-                raise EngineUnavailable("vLLM cannot run this model on this machine") from error
-            return engine
+            return WARM_VLLM.engine(store, model_digest, choice.weights, context)

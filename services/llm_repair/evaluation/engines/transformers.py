@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 
+from llm_repair.evaluation.engines.engine import EngineStart
 from llm_repair.models.inference import generation, scoring
 from llm_repair.models.inference.generation import Generation, Prompt
 from llm_repair.models.inference.sampling import Sampling
@@ -15,9 +16,15 @@ from llm_repair.models.tokenisation import Tokenisation
 class TransformersEngine:
     """Generates and scores by `models`; on CPU and at an equal number of threads a repeat is equal to the bit."""
 
-    def __init__(self, model: LanguageModel) -> None:
+    def __init__(self, model: LanguageModel, start: EngineStart = EngineStart.LOADED) -> None:
         """Wraps a loaded model; it stays with whoever loaded it, so that the next step finds it warm."""
         self._model = model
+        self._start = start
+
+    @property
+    def start(self) -> EngineStart:
+        """How it came by the model."""
+        return self._start
 
     @property
     def tokens(self) -> Tokenisation:

@@ -9,8 +9,11 @@ request carries its own seed, derived from protocol seed, prompt id and draw.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib
 import importlib.util
+import itertools
 import os
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +23,7 @@ import torch
 
 from llm_repair.core.errors import EngineUnavailable
 from llm_repair.core.evaluation import WeightFormat
+from llm_repair.evaluation.engines.engine import EngineStart
 from llm_repair.models.inference.generation import Generation, Prompt, batches, check_prompts, until_stop
 from llm_repair.models.inference.sampling import Sampling, prompt_key
 from llm_repair.models.inference.scoring import (
@@ -43,13 +47,17 @@ _ENVIRONMENT = {
     # A warm worker goes on to other steps, which must not inherit a CPU binding.
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
 }
-_CPU_CONTEXT_TOKENS = 8192
-"""Longest sequence on a CPU, where the key-value cache takes ordinary memory."""
+_CONTEXT_TOKENS = {"cpu": 8192, "cuda": 32768}
+"""Longest sequence: the key-value cache must hold one, and on a CPU it takes ordinary memory."""
 _CPU_CACHE_TOKENS = 16384
 _BATCHED_TOKENS = 2048
 """Prompt log-probabilities need tokens x vocabulary x 6 bytes, which vLLM does not account for."""
 _REQUESTS = 1024
-"""Requests handed over at once."""
+"""Requests under way at once."""
+_BATCH_ROWS = 256
+"""Samples that are handed on together; requests of the next ones are under way meanwhile."""
+_FAILURES = (RuntimeError, ValueError, OSError, AssertionError)
+"""What vLLM raises over a model or machine that it does not go together with, and when its core dies."""
 
 
 class VllmEngine:
@@ -61,29 +69,63 @@ class VllmEngine:
         Raises:
           EngineUnavailable: vLLM is not installed or does not start on this machine.
         """
-        config = load_config(folder)
-        self._tokens = tokenisation(load_tokenizer(folder), stop_ids(folder, config))
-        self._context_tokens = context_tokens(config)
-        if not torch.cuda.is_available():
-            self._context_tokens = min(self._context_tokens, _CPU_CONTEXT_TOKENS)
+        self._read(folder)
         vllm = _import_vllm()
-        self._params: Any = vllm.SamplingParams
+        kinds: Any = importlib.import_module("vllm.sampling_params").RequestOutputKind
+        self._params: Any = functools.partial(vllm.SamplingParams, detokenize=False, output_kind=kinds.FINAL_ONLY)
+        self._start = EngineStart.LOADED
+        set_num_threads = torch.set_num_threads
         try:
             self._llm: Any = vllm.LLM(
                 model=str(folder),
                 dtype=_DTYPES[weights],
                 max_model_len=self._context_tokens,
-                max_num_batched_tokens=max(_BATCHED_TOKENS, self._context_tokens),
+                max_num_batched_tokens=_BATCHED_TOKENS,
+                # Otherwise a batch would have to hold the longest sequence.
+                enable_chunked_prefill=True,
                 # A cached prefix has no log-probabilities, and the prompts here share none.
                 enable_prefix_caching=False,
                 generation_config="vllm",
                 trust_remote_code=False,
                 load_format="safetensors",
                 seed=0,
-                **self._cpu_options(config, weights),
+                **self._cpu_options(load_config(folder), weights),
             )
-        except (RuntimeError, ValueError, OSError) as error:
+        except _FAILURES as error:
             raise EngineUnavailable(f"vLLM does not start this model: {type(error).__name__}") from error
+        finally:
+            # Its CPU worker puts a function there that does nothing, also for the other steps of this process.
+            torch.set_num_threads = set_num_threads
+        self._is_usable = True
+
+    def started_as(self, start: EngineStart) -> VllmEngine:
+        """Returns the engine, which came by its model in this way."""
+        self._start = start
+        return self
+
+    def reload(self, folder: Path) -> None:
+        """Replaces the weights, and what is read of the tokenizer, by those of a folder of the same form.
+
+        Raises:
+          EngineUnavailable: they do not load; the engine is of no use any more.
+        """
+        self._read(folder)
+        try:
+            self._llm.collective_rpc("reload_weights", kwargs={"weights_path": str(folder)})
+            self._llm.apply_model(_repack_heads)
+        except _FAILURES as error:
+            self._is_usable = False
+            raise EngineUnavailable(f"vLLM does not load other weights: {type(error).__name__}") from error
+
+    @property
+    def start(self) -> EngineStart:
+        """How it came by the model."""
+        return self._start
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it has not broken down."""
+        return self._is_usable
 
     @property
     def tokens(self) -> Tokenisation:
@@ -105,11 +147,13 @@ class VllmEngine:
     ) -> Generator[list[Generation]]:
         """Yields the continuations batch by batch; see `Engine`."""
         check_prompts(prompts, sampling.max_new_tokens, self._context_tokens)
-        for batch in batches(prompts, sampling.draws, _REQUESTS):
-            rows = [(prompt, draw) for prompt, draws in batch for draw in draws]
-            requests = [(prompt.ids, self._sampling(sampling, prompt.id, draw)) for prompt, draw in rows]
-            made = self._run(requests, beat)
-            yield [self._generation(prompt, draw, out) for (prompt, draw), out in zip(rows, made, strict=True)]
+        work = list(batches(prompts, sampling.draws, _BATCH_ROWS))
+        rows = [(prompt, draw) for batch in work for prompt, draws in batch for draw in draws]
+        requests = ((prompt.ids, self._sampling(sampling, prompt.id, draw)) for prompt, draw in rows)
+        with contextlib.closing(self._run(requests, beat)) as outputs:
+            made = (self._generation(*row, out) for row, out in zip(rows, outputs, strict=True))
+            for batch in work:
+                yield list(itertools.islice(made, sum(len(draws) for _, draws in batch)))
 
     def score(
         self,
@@ -122,19 +166,31 @@ class VllmEngine:
         """Yields the likelihood of every document; see `Engine`."""
         ordered = sorted(documents, key=lambda document: document.id)
         asked = all_windows(ordered, window_tokens, stride_tokens)
-        params = self._params(max_tokens=1, temperature=0.0, prompt_logprobs=0, flat_logprobs=True, detokenize=False)
+        params = self._params(max_tokens=1, temperature=0.0, prompt_logprobs=0, flat_logprobs=True)
+        requests = (((*window.inputs, window.targets[-1]), params) for window in asked)
         scores: list[WindowScore] = []
-        for start in range(0, len(asked), _REQUESTS):
-            part = asked[start : start + _REQUESTS]
-            done = sum(len(window.targets) for window in asked[:start])
-            outputs = self._run([((*w.inputs, w.targets[-1]), params) for w in part], lambda done=done: beat(done))
-            scores += [_window_score(window, out) for window, out in zip(part, outputs, strict=True)]
+        done = 0
+        with contextlib.closing(self._run(requests, lambda: beat(done))) as outputs:
+            for window, out in zip(asked, outputs, strict=True):
+                scores.append(_window_score(window, out))
+                done += len(window.targets)
+        beat(done)
         return sum_windows(ordered, asked, scores)
 
     def close(self) -> None:
-        """Shuts the engine core down and gives its memory back."""
+        """Does nothing: the engine stays warm with whoever started it."""
+
+    def shut_down(self) -> None:
+        """Ends the engine core and gives its memory back; the object is of no use afterwards."""
+        self._is_usable = False
         self._llm.llm_engine.engine_core.shutdown()
         del self._llm
+
+    def _read(self, folder: Path) -> None:
+        config = load_config(folder)
+        self._tokens = tokenisation(load_tokenizer(folder), stop_ids(folder, config))
+        longest = _CONTEXT_TOKENS["cuda" if torch.cuda.is_available() else "cpu"]
+        self._context_tokens = min(context_tokens(config), longest)
 
     def _cpu_options(self, config: Any, weights: WeightFormat) -> dict[str, Any]:
         if torch.cuda.is_available():
@@ -154,23 +210,45 @@ class VllmEngine:
             top_p=1.0 if sampling.greedy else sampling.top_p,
             seed=prompt_key(sampling.seed, f"{prompt_id}\x00{draw}") >> 1,
             stop_token_ids=sorted(self._tokens.stop_ids),
-            detokenize=False,
         )
 
-    def _run(self, requests: Sequence[tuple[Sequence[int], Any]], beat: Callable[[], None]) -> list[Any]:
-        """Returns the finished outputs in the order of the requests; `beat` is called at every engine step."""
+    def _run(self, requests: Iterator[tuple[Sequence[int], Any]], beat: Callable[[], None]) -> Generator[Any]:
+        """Yields the finished outputs in the order of the requests, new ones joining as others finish.
+
+        `beat` is called at every engine step. Left early, it takes back what is under way.
+
+        Raises:
+          EngineUnavailable: the engine breaks down; it is of no use any more.
+        """
         engine = self._llm.llm_engine
-        for number, (ids, params) in enumerate(requests):
-            engine.add_request(str(number), {"prompt_token_ids": list(ids)}, params)
-        finished: dict[int, Any] = {}
+        finished: dict[str, Any] = {}
+        under_way: set[str] = set()
+        numbered = enumerate(requests)
+        following = 0
         try:
-            while engine.has_unfinished_requests():
+            while True:
+                for number, (ids, params) in itertools.islice(numbered, _REQUESTS - len(under_way)):
+                    engine.add_request(str(number), {"prompt_token_ids": list(ids)}, params)
+                    under_way.add(str(number))
+                if not under_way:
+                    return
                 beat()
-                finished |= {int(out.request_id): out for out in engine.step() if out.finished}
+                done = {out.request_id: out for out in self._step() if out.finished}
+                under_way -= done.keys()
+                finished |= done
+                while str(following) in finished:
+                    yield finished.pop(str(following))
+                    following += 1
         finally:
-            if missing := [str(number) for number in range(len(requests)) if number not in finished]:
-                engine.abort_request(missing)
-        return [finished[number] for number in range(len(requests))]
+            if under_way and self._is_usable:
+                engine.abort_request(sorted(under_way))
+
+    def _step(self) -> list[Any]:
+        try:
+            return self._llm.llm_engine.step()
+        except _FAILURES as error:
+            self._is_usable = False
+            raise EngineUnavailable(f"vLLM broke down: {type(error).__name__}") from error
 
     def _generation(self, prompt: Prompt, draw: int, out: Any) -> Generation:
         new = until_stop(list(out.outputs[0].token_ids), self._tokens.stop_ids)
@@ -188,6 +266,18 @@ def _window_score(window: Window, out: Any) -> WindowScore:
         # vLLM counts the tokens at least as likely, so that the first rank is not shared.
         greedy = greedy and flat.ranks[place] == 1
     return WindowScore(nll, greedy)
+
+
+def _repack_heads(model: Any) -> None:
+    """Renews the copies that products with tied output layers are computed from on a CPU.
+
+    vLLM renews those of all other layers when it reloads; a tied layer has no weights of its own to load (0.32).
+    """
+    from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
+
+    for layer in model.modules():
+        if isinstance(layer, ParallelLMHead):
+            layer.quant_method.process_weights_after_loading(layer)
 
 
 def _import_vllm() -> Any:
