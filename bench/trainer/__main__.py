@@ -8,9 +8,9 @@ from typing import Final
 from bench import area
 from bench.lines import Line
 from bench.measure import Limits
-from bench.trainer import dpo, lora, memory, overhead, sft
+from bench.trainer import dpo, lora, memory, overhead, ranks, sft
 
-CASES: Final = (sft, lora, dpo, overhead, memory)
+CASES: Final = (sft, lora, dpo, ranks, overhead, memory)
 
 
 def run(quick: bool, limits: Limits) -> Iterator[Line]:

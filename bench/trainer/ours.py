@@ -18,6 +18,7 @@ from llm_repair.models.training.adapters import make_trainable
 from llm_repair.models.training.batches import TokenisedSample
 from llm_repair.models.training.checkpoints import Checkpoints
 from llm_repair.models.training.loop import TrainingResult, TrainingRun
+from llm_repair.models.training.ranks import ALONE, Ranks
 from llm_repair.trainer.methods import objective_of
 
 SEED = 1
@@ -33,13 +34,18 @@ class _Clocked(QuietContext):
 
 
 def training_losses(
-    model: PreTrainedModel, samples: Sequence[TokenisedSample], method: RepairMethod, clock: StepClock
+    model: PreTrainedModel,
+    samples: Sequence[TokenisedSample],
+    method: RepairMethod,
+    clock: StepClock,
+    *,
+    ranks: Ranks = ALONE,
 ) -> list[float]:
     """Trains and returns the loss of every step; the reference pass of DPO comes before the clock runs."""
     with tempfile.TemporaryDirectory() as scratch:
         clock.start_run()
         context = _Clocked("bench", Path(scratch), clock=clock)
-        result = run_training(model, samples, [], method, context, Path(scratch) / "store")
+        result = run_training(model, samples, [], method, context, Path(scratch) / "store", ranks=ranks)
     return [point.loss for point in result.history.curve]
 
 
@@ -50,6 +56,8 @@ def run_training(
     method: RepairMethod,
     context: StepContext,
     store: Path,
+    *,
+    ranks: Ranks = ALONE,
 ) -> TrainingResult:
     """Trains with everything the repair step does; checkpoints go to a store in an existing or new folder."""
     store.mkdir(exist_ok=True)
@@ -63,4 +71,5 @@ def run_training(
         seed=SEED,
         context=context,
         checkpoints=checkpoints,
+        ranks=ranks,
     ).run()

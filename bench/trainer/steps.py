@@ -29,13 +29,15 @@ _NEVER = 1 << 30
 
 
 @dataclass(frozen=True)
-class _Load:
+class Load:
+    """How much is timed of a model."""
+
     steps: int
     """The first is not counted."""
     rounds: int
 
 
-_LOADS = {Size.TINY: _Load(3, 2), Size.SMALL: _Load(6, 5), Size.DEMO: _Load(3, 3)}
+LOADS = {Size.TINY: Load(3, 2), Size.SMALL: Load(6, 5), Size.DEMO: Load(3, 3)}
 
 
 def lines(
@@ -43,7 +45,7 @@ def lines(
 ) -> Iterator[Line]:
     """Yields the lines of all models and number formats."""
     for size in QUICK if quick else FULL:
-        load = _LOADS[size]
+        load = LOADS[size]
         subject_ = subject(size, pairs=load.steps * BATCH)
         for precision in Precision:
             method = method_of(objective, trainable, precision)
@@ -86,33 +88,34 @@ def _side_by_side(
     if packed_peer:
         contenders["TRL, padding-free"] = lambda: peer(padding_free=True)
     timings = interleaved(contenders, rounds=rounds, clock=clock)
-    counted = _batches(samples)[1:]
+    counted = batches_of(samples)[1:]
     yield from lines_of(
         timings,
         bench,
         sum(real_tokens(batch) for batch in counted),
         agrees=agreement(timings.values, tolerance=_TOLERANCES[method.precision]),
-        limit_s=_limit_s(subject_, method, counted, limits),
+        limit_s=limit_s(subject_, method, counted, limits),
     )
 
 
-def _batches(samples: Sequence[TokenisedSample]) -> list[list[TokenisedSample]]:
+def batches_of(samples: Sequence[TokenisedSample]) -> list[list[TokenisedSample]]:
+    """Returns the batches of the first epoch, in the order of the loop."""
     order = epoch_order([sample.id for sample in samples], seed=ours.SEED, epoch=0)
     return [[samples[index] for index in order[start : start + BATCH]] for start in range(0, len(order), BATCH)]
 
 
-def agreement(curves: Mapping[str, Sequence[float]], *, tolerance: float) -> dict[str, bool]:
+def agreement(curves: Mapping[str, Sequence[float]], *, tolerance: float, plain_peer: str = "TRL") -> dict[str, bool]:
     """Says of every contender but the plain peer whether its loss curve is the plain peer's."""
-    plain = curves["TRL"]
+    plain = curves[plain_peer]
     return {
         name: len(curve) == len(plain)
         and all(math.isclose(one, other, rel_tol=tolerance) for one, other in zip(curve, plain, strict=True))
         for name, curve in curves.items()
-        if name != "TRL"
+        if name != plain_peer
     }
 
 
-def _limit_s(
+def limit_s(
     subject_: Subject, method: RepairMethod, batches: Sequence[Sequence[TokenisedSample]], limits: Limits
 ) -> float:
     """Returns the time of the least arithmetic at the rate of a large matrix product in the same number format."""

@@ -47,16 +47,28 @@ def quick_lines() -> list[dict[str, Any]]:
 def test_quick_lines_name_every_case_and_have_exactly_the_columns(quick_lines: list[dict[str, Any]]) -> None:
     steps = {f"trainer.{case}.0.2m.{form}" for case in ("sft", "lora", "dpo") for form in ("fp32", "bf16")}
 
-    assert {line["bench"] for line in quick_lines} == steps | {"trainer.overhead", "trainer.memory.0.2m.full"}
+    others = {"trainer.ranks.0.2m.fp32", "trainer.overhead", "trainer.memory.0.2m.full"}
+    assert {line["bench"] for line in quick_lines} == steps | others
     assert all(set(line) == COLUMNS for line in quick_lines)
     assert all(line["seconds"] > 0 for line in quick_lines if not line["bench"].startswith("trainer.memory"))
 
 
 def test_losses_in_fp32_are_those_of_trl_padded_and_padding_free(quick_lines: list[dict[str, Any]]) -> None:
-    compared = [line for line in quick_lines if line["bench"].endswith("fp32") and line["contender"] != "TRL"]
+    of_steps = [line for line in quick_lines if line["bench"].endswith("fp32") and ".ranks." not in line["bench"]]
+    compared = [line for line in of_steps if line["contender"] != "TRL"]
 
     assert [line["contender"] for line in compared] == ["ours", "TRL, padding-free"] * 2 + ["ours"]
     assert all(line["value_agrees"] is True for line in compared)
+
+
+def test_losses_of_two_ranks_are_those_of_one(quick_lines: list[dict[str, Any]]) -> None:
+    ranks = [line for line in quick_lines if ".ranks." in line["bench"]]
+
+    assert {line["contender"]: line["value_agrees"] for line in ranks} == {
+        "ours, 2 ranks, DDP": True,
+        "2 ranks, FSDP2": True,
+        "1 rank, 2 threads": None,
+    }
 
 
 def test_the_clock_leaves_out_the_first_step_of_each_run_and_what_lies_between_runs() -> None:
