@@ -104,7 +104,7 @@ def run(step: EvaluateStep, store: ArtifactStore, context: StepContext) -> StepO
     task = _task(step, store, context)
     folder = context.workdir / "evaluation"
     folder.mkdir()
-    with JudgingThread(task.judges, task.watch) as judging:
+    with JudgingThread(task.judges, task.watch, threads=context.threads) as judging:
         own = {name: judging.scores([row.prompt for row in rows]) for name, rows in task.rows.items()}
         calibrations = judging.work(lambda beat: _calibrations(task, beat))
         with started_engine(step.engine, step.model_digest, store, context, task.watch) as engine:

@@ -34,14 +34,16 @@ class TextScores:
 
 
 class JudgingThread:
-    """Judges texts behind the caller's back; equal texts are judged once in its life.
+    """Judges texts behind the caller's back, some of a batch in every one of so many threads that work for it.
 
-    Leaving its context stops what is being judged at the next part and forgets what waits.
+    Equal texts are judged once in its life. Leaving its context stops what is being judged at the next part and forgets
+    what waits.
     """
 
-    def __init__(self, judges: Sequence[Judge], watch: Stopwatch) -> None:
+    def __init__(self, judges: Sequence[Judge], watch: Stopwatch, *, threads: int = 1) -> None:
         """Starts the thread; the time it spends judging goes to `judging_s`."""
         self._judges = judges
+        self._threads = threads if threads > 1 else None
         self._watch = watch
         self._known: dict[str, TextScores] = {}
         self._leaving = threading.Event()
@@ -101,7 +103,9 @@ class JudgingThread:
         return [self._known[text] for text in texts]
 
     def _judged(self, texts: Sequence[str], beat: Callable[[], None]) -> list[TextScores]:
-        judgements = [score_texts(judge, texts, beat=lambda done: beat()) for judge in self._judges]
+        judgements = [
+            score_texts(judge, texts, threads=self._threads, beat=lambda done: beat()) for judge in self._judges
+        ]
         return [
             TextScores(
                 tuple(judgement.scores[index] for judgement in judgements),

@@ -122,7 +122,10 @@ def sampled(
     """Returns all samples, by prompt id and draw, as one run that is all of its step; see `own_samples`."""
     identity = run_identity(sampling_digest({"": prompts}, sampling), judges)
     kept = KeptSamples(store, context, watch, identity)
-    with JudgingThread(judges, watch) as judging, SamplingRun(engine, judging, kept, context, watch) as run:
+    with (
+        JudgingThread(judges, watch, threads=context.threads) as judging,
+        SamplingRun(engine, judging, kept, context, watch) as run,
+    ):
         run.generate("", prompts, sampling)
         made = run.judged("", prompts)
     for index, judge in enumerate(judges):

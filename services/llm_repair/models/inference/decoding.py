@@ -45,11 +45,6 @@ class Network(Protocol):
         ...
 
     @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        ...
-
-    @property
     def parallel(self) -> bool:
         """Whether several threads may read at once, and had better."""
         ...
@@ -101,11 +96,6 @@ class TransformersNetwork:
     def context_tokens(self) -> int:
         """Longest input."""
         return self._context_tokens
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return self._device
 
     @property
     def parallel(self) -> bool:

@@ -7,15 +7,12 @@ repeated generation is equal to the bit.
 
 from __future__ import annotations
 
-import concurrent.futures
+import functools
 import itertools
 import threading
-from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -23,14 +20,13 @@ import torch
 from llm_repair.core.errors import DatasetInvalid, PromptTooLong, StepCancelled
 from llm_repair.models.inference.decoding import Network
 from llm_repair.models.inference.sampling import RowNoise, Sampling, prompt_key, sample
+from llm_repair.models.inference.threads import in_threads
 from llm_repair.models.loading import LanguageModel
 from llm_repair.models.tokenisation import TokenIds
 
 BATCH_ROWS = 64
 """Rows decoded together; more make a thread that computes alone hardly faster, and leave fewer batches to share out."""
 _NAMED_IDS = 10
-_LOOK_S: Final = 0.2
-"""Between two looks at cancellation while threads are waited for."""
 
 Batch: TypeAlias = "list[tuple[Prompt, range]]"
 """Prompts with those of their draws that are made together."""
@@ -89,7 +85,7 @@ def generate(
       DatasetInvalid, PromptTooLong: before anything is generated; see `check_prompts`.
     """
     check_prompts(prompts, sampling.max_new_tokens, model.network.context_tokens)
-    threads = torch.get_num_threads() if model.network.device.type == "cpu" else 1
+    threads = torch.get_num_threads() if model.network.parallel else 1
 
     def make(batch: Batch, look: Callable[[], None]) -> list[Generation]:
         continuations = _continue(model.network, batch, sampling, model.tokens.stop_ids, look)
@@ -120,31 +116,21 @@ def _by_threads(
         if leaving.is_set():
             raise StepCancelled
 
-    with _one_thread_a_product():
-        pool = ThreadPoolExecutor(threads, thread_name_prefix="generating")
+    def beat_or_leave() -> None:
         try:
-            # Twice as many as there are threads, so that none idles while the oldest is waited for.
-            made: deque[Future[list[Generation]]] = deque()
-            made.extend(pool.submit(make, batch, look) for batch in itertools.islice(work, 2 * threads))
-            while made:
-                while not concurrent.futures.wait([made[0]], timeout=_LOOK_S).done:
-                    beat()
-                yield made.popleft().result()
-                made.extend(pool.submit(make, batch, look) for batch in itertools.islice(work, 1))
-        finally:
+            beat()
+        except BaseException:
             leaving.set()
-            pool.shutdown(cancel_futures=True)
+            raise
 
-
-@contextmanager
-def _one_thread_a_product() -> Generator[None]:
-    """Lets threads that start inside compute alone: torch gives them the number that the process has then."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    # Twice as many as there are threads, so that none idles while the oldest is waited for.
+    calls = (functools.partial(make, batch, look) for batch in work)
+    made = in_threads(calls, threads, ahead=2 * threads, beat=beat_or_leave)
     try:
-        yield
+        yield from made
     finally:
-        torch.set_num_threads(before)
+        leaving.set()
+        made.close()
 
 
 def batches(prompts: Sequence[Prompt], draws: int, rows: int) -> Iterator[Batch]:

@@ -121,11 +121,6 @@ class FusedLlama:
         return self._context_tokens
 
     @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return self._device
-
-    @property
     def parallel(self) -> bool:
         """Whether it runs on a processor; a reading changes nothing of it."""
         return self._device.type == "cpu"

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable, Iterable, Iterator
+import itertools
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Final, TypeVar
@@ -24,19 +26,25 @@ _LOOK_S: Final = 0.25
 T = TypeVar("T")
 
 
-def in_threads(work: Iterable[Callable[[], T]], threads: int, *, beat: Callable[[], None]) -> Iterator[T]:
+def in_threads(
+    work: Iterable[Callable[[], T]], threads: int, *, ahead: int | None = None, beat: Callable[[], None]
+) -> Generator[T]:
     """Yields what the calls return, in their order, made in so many threads of which each computes by itself.
 
     Args:
       work: calls that do not hold the interpreter's lock for long.
       threads: at least 1.
+      ahead: calls that are begun before the oldest result has been taken, at least as many as threads; all if None.
       beat: called now and then by the calling thread; may raise in order to stop, which ends once the calls that are
         under way have returned.
     """
     pool = ThreadPoolExecutor(threads, thread_name_prefix="part", initializer=compute_alone)
+    calls = iter(work)
+    begun = deque(pool.submit(call) for call in itertools.islice(calls, ahead))
     try:
-        for future in [pool.submit(call) for call in work]:
-            yield _awaited(future, beat)
+        while begun:
+            yield _awaited(begun.popleft(), beat)
+            begun.extend(pool.submit(call) for call in itertools.islice(calls, 1))
     finally:
         pool.shutdown(cancel_futures=True)
 

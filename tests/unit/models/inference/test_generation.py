@@ -135,7 +135,6 @@ def test_cancelling_stops_all_threads(
 ) -> None:
     """Each waits for the cancellation before its first token, of 6 in each of 4 batches, and hears of it soon."""
     monkeypatch.setattr(generation, "BATCH_ROWS", 3)
-    monkeypatch.setattr(generation, "_LOOK_S", 0.001)
     cancelled = threading.Event()
     prefill = model.network.prefill
 
