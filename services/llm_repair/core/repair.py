@@ -203,7 +203,7 @@ class Sharding(enum.Enum):
     """How the weights are spread over ranks."""
 
     DDP = 1
-    """Every rank holds all weights (DistributedDataParallel)."""
+    """Every rank holds all weights (distributed data parallel)."""
     FSDP = 2
     """Every rank holds a part of them (FSDP2)."""
 
@@ -213,7 +213,7 @@ class Parallelism:
     """Training on several devices; the global batch stays the same, results agree within rounding."""
 
     ranks: int = 1
-    """Processes, one a device."""
+    """Processes, one a device; the trainer refuses more than it has GPUs, or processors if it has no GPU."""
     sharding: Sharding = Sharding.DDP
 
     def __post_init__(self) -> None:
