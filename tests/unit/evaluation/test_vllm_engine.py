@@ -24,8 +24,8 @@ from llm_repair.evaluation.engines.transformers import TransformersEngine
 from llm_repair.evaluation.engines.vllm import VllmEngine
 from llm_repair.models.inference.generation import Prompt
 from llm_repair.models.inference.sampling import Sampling
-from llm_repair.models.inference.scoring import Document
-from llm_repair.models.loading import load_language_model
+from llm_repair.models.inference.scoring import Document, DocumentScore
+from llm_repair.models.loading import load_causal_lm, load_language_model
 
 CHILD = Path(__file__).with_name("vllm_child.py")
 TEXTS = {
@@ -92,8 +92,29 @@ def ids(folders: dict[str, Path]) -> dict[str, tuple[int, ...]]:
 
 
 @pytest.fixture(scope="module")
+def endings(folders: dict[str, Path], ids: dict[str, tuple[int, ...]]) -> dict[str, list[Document]]:
+    """What each model would say next, the same with another last token, and half of a text, by model."""
+    found: dict[str, list[Document]] = {}
+    for name, folder in folders.items():
+        model = load_causal_lm(folder)
+        prompt = ids["c"]
+        with torch.inference_mode():
+            said = model.generate(torch.tensor([prompt]), max_new_tokens=4, do_sample=False)[0].tolist()  # type: ignore[operator]
+        other = [*said[:-1], 1 + said[-1] % 256]
+        found[name] = [
+            Document("other", tuple(other), len(prompt)),
+            Document("said", tuple(said), len(prompt)),
+            Document("half", ids["c"], len(prompt) // 2),
+        ]
+    return found
+
+
+@pytest.fixture(scope="module")
 def by_vllm(
-    folders: dict[str, Path], ids: dict[str, tuple[int, ...]], tmp_path_factory: pytest.TempPathFactory
+    folders: dict[str, Path],
+    ids: dict[str, tuple[int, ...]],
+    endings: dict[str, list[Document]],
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Any]:
     """What one worker process says of the models in turn."""
     root = tmp_path_factory.mktemp("worker")
@@ -102,7 +123,10 @@ def by_vllm(
     asked = {
         "store": f"file://{root / 'store'}",
         "workdir": str(root),
-        "models": [(digests[name], weights.name) for name, weights in MEASURED],
+        "models": [
+            (digests[name], weights.name, [(one.id, one.ids, one.given) for one in endings[name]])
+            for name, weights in MEASURED
+        ],
         "texts": ids,
         "window_tokens": WINDOW_TOKENS,
     }
@@ -161,6 +185,25 @@ def test_likelihoods_agree_text_by_text_also_after_weights_were_replaced(
         assert tokens == score.tokens
         assert nll == pytest.approx(score.nll, rel=1e-4)
     assert measured["longest_window_tokens"] == engine.context_tokens - 2
+
+
+@needs_vllm
+@fp32_models
+def test_endings_are_as_likely_and_as_greedy_as_by_transformers(
+    place: int, folders: dict[str, Path], endings: dict[str, list[Document]], by_vllm: dict[str, Any]
+) -> None:
+    name = MEASURED[place][0]
+    measured = by_vllm["answers"][place]
+    window = min(WINDOW_TOKENS, measured["longest_window_tokens"])
+
+    expected = list(oracle(folders[name]).score(endings[name], window, stride_tokens=40, beat=lambda done: None))
+
+    found = [DocumentScore(*score) for score in measured["endings"]]
+    assert [(one.document_id, one.tokens, one.greedy) for one in found] == [
+        (one.document_id, one.tokens, one.greedy) for one in expected
+    ]
+    assert [one.nll for one in found] == pytest.approx([one.nll for one in expected], rel=1e-4, abs=1e-5)
+    assert {one.document_id: one.greedy for one in found} == {"said": True, "other": False, "half": False}
 
 
 @needs_vllm

@@ -22,6 +22,7 @@ from llm_repair.models.inference.scoring import Document
 
 GREEDY = Sampling(draws=1, max_new_tokens=16, greedy=True)
 NUCLEUS = Sampling(draws=3, max_new_tokens=8, top_p=0.9, seed=4)
+ENDING_STRIDE = 40
 
 
 @dataclasses.dataclass
@@ -35,16 +36,20 @@ class Notes:
         self.said.append([phrase, fields])
 
 
-def measure(engine: VllmEngine, texts: dict[str, tuple[int, ...]], window_tokens: int) -> dict[str, object]:
+def measure(
+    engine: VllmEngine, texts: dict[str, tuple[int, ...]], endings: list[Document], window_tokens: int
+) -> dict[str, object]:
     prompts = [Prompt(name, ids) for name, ids in texts.items() if len(ids) < 100]
     documents = [Document(name, ids) for name, ids in texts.items()]
     window = min(window_tokens, engine.longest_window_tokens)
     scores = engine.score(documents, window, beat=lambda done: None)
+    ended = engine.score(endings, window, stride_tokens=ENDING_STRIDE, beat=lambda done: None)
     return {
         "start": engine.start.name,
         "greedy": [[row.text, row.tokens] for row in _rows(engine, prompts, GREEDY)],
         "sampled": [[[r.prompt_id, r.draw, r.text] for r in _rows(engine, prompts, NUCLEUS)] for _ in range(2)],
         "nll": [[score.document_id, score.nll, score.tokens] for score in scores],
+        "endings": [dataclasses.astuple(score) for score in ended],
         "longest_window_tokens": engine.longest_window_tokens,
         "threads": torch.get_num_threads(),
     }
@@ -62,9 +67,10 @@ if __name__ == "__main__":
     texts = {name: tuple(ids) for name, ids in asked["texts"].items()}
     notes = Notes(Path(asked["workdir"]))
     answers: list[object] = []
-    for digest, weights in asked["models"]:
+    for digest, weights, endings in asked["models"]:
         engine = WARM_VLLM.engine(store, digest, WeightFormat[weights], notes)  # type: ignore[arg-type]
-        answers.append(measure(engine, texts, asked["window_tokens"]))
+        documents = [Document(name, tuple(ids), given) for name, ids, given in endings]
+        answers.append(measure(engine, texts, documents, asked["window_tokens"]))
         # A later step of the worker sets its threads: vLLM's CPU worker would have taken that away.
         torch.set_num_threads(2)
     WARM_VLLM.release()
