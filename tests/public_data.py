@@ -21,8 +21,8 @@ def public_file(name: str) -> Path:
     return path
 
 
-def public_rows(name: str, kind: DatasetKind, **fields: str) -> ImportedRows:
+def public_rows(name: str, kind: DatasetKind, *, bad_row_share: float = 0.0, **fields: str) -> ImportedRows:
     """Imports the file as a data set of this kind."""
     path = public_file(name)
-    source = DatasetRef(f"file:{path}", fields=FieldMap(**fields))
+    source = DatasetRef(f"file:{path}", fields=FieldMap(**fields), max_bad_row_share=bad_row_share)
     return rows_from(read_records(path, whole_lines=kind is DatasetKind.LINES), source, kind)
