@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import queue
 import signal
@@ -24,8 +25,8 @@ from llm_repair.core.results import output_from_json
 from llm_repair.rpc.errors import error_from_json
 
 _LOOK_EVERY_S: Final = 0.2
-# A rank that loses another one often says so before the other's end is seen, and knows less about it.
-_DEATH_GRACE_S: Final = 2.0
+# A rank that loses another one often says so before that one's end is seen, or its reason heard.
+_REASON_GRACE_S: Final = 2.0
 
 Command = Callable[[int], Sequence[str]]
 """From the descriptor that a worker is to write its events to, to its command line."""
@@ -40,6 +41,9 @@ class RankWorkers:
         self._ended: dict[int, dict[str, Any]] = {}
         self._usage: dict[int, Usage] = {}
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._defect: RepairError | None = None
+        """What a rank failed by without a reason of its own: a defect, or how a library puts that another is gone."""
+        self._patience_ends = math.inf
         try:
             for job in jobs:
                 self._start(command, job)
@@ -73,12 +77,14 @@ class RankWorkers:
           RepairError: what the first rank to fail raised.
         """
         is_told = False
-        while len(self._ended) < len(self._processes):
+        while len(self._ended) < len(self._processes) and time.monotonic() < self._patience_ends:
             if not is_told and _is_cancelled(context):
                 is_told = True
                 self._tell_all({"cancel": context.key})
             with contextlib.suppress(queue.Empty):
                 self._hear(*self._news.get(timeout=_LOOK_EVERY_S), context)
+        if self._defect:
+            raise self._defect
         ended = self._ended[0]
         if "error" in ended:
             raise error_from_json(ended["error"])
@@ -124,14 +130,10 @@ class RankWorkers:
     def _fail(self, error: RepairError) -> None:
         if isinstance(error, StepCancelled):
             return  # the others stop too, and rank 0 saves what it has before
-        deadline = time.monotonic() + _DEATH_GRACE_S
-        # What has no reason of its own is a defect, or how a library puts that another rank is gone.
-        while type(error) is RepairError and time.monotonic() < deadline:
-            for rank, process in enumerate(self._processes):
-                if process.poll() is not None and rank not in self._ended:
-                    raise self._loss(rank) from error
-            time.sleep(_LOOK_EVERY_S / 10)
-        raise error
+        if type(error) is not RepairError:
+            raise error
+        if self._defect is None:
+            self._defect, self._patience_ends = error, time.monotonic() + _REASON_GRACE_S
 
     def _loss(self, rank: int) -> WorkerLost:
         code, ranks = self._processes[rank].wait(), len(self._processes)

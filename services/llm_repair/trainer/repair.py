@@ -32,7 +32,7 @@ from llm_repair.models.training.adapters import TrainableModel, make_trainable
 from llm_repair.models.training.batches import PairText, TokenisedSample, tokenise
 from llm_repair.models.training.checkpoints import Checkpoints
 from llm_repair.models.training.encoding import encoding_of
-from llm_repair.models.training.faults import full_disk_named
+from llm_repair.models.training.faults import full_disk_named, out_of_memory_named
 from llm_repair.models.training.loop import TrainingResult, TrainingRun
 from llm_repair.models.training.ranks import Ranks, joined, own_device, require_devices
 from llm_repair.trainer import lineage
@@ -97,7 +97,8 @@ def repaired(
     context.progress(0, 0, "models", stage="loading model")
     base = store.materialize(step.model_digest)
     # Sharding moves the weights layer by layer, so that they need not fit on one device.
-    model = load_causal_lm(base, device=None if ranks.shards else ranks.device)
+    with out_of_memory_named(0):
+        model = load_causal_lm(base, device=None if ranks.shards else ranks.device)
     utility = utility_texts(iterate_rows(store, step.utility_digest)) if step.utility_digest else []
     repair = _Repair(step, store, context, base, ranks, halved)
     return repair.of(model, _tokenised(step, base, model, texts, utility))
@@ -136,6 +137,26 @@ class _Repair:
 
     def of(self, model: PreTrainedModel, samples: _Samples) -> StepOutput:
         """Trains, saves and accounts."""
+        with out_of_memory_named(0):
+            target, training = self._prepared(model, samples)
+        trained_parameters = sum(parameter.numel() for parameter in target.parameters.values())
+        try:
+            result = training.run()
+        except StepCancelled:
+            self._leave_partial(training, target)
+            raise
+        if not self.ranks.is_first:
+            return StepOutput({})
+        outputs, change = self._save(self._whole(target, result), result)
+        account = _account(result, samples)
+        about_weights = {
+            "trained_parameters": trained_parameters,
+            **dataclasses.asdict(change),
+            "weights_digest": weights_digest(self.store.entries(outputs["model"].digest)),
+        }
+        return StepOutput(outputs, {**account, **about_weights})
+
+    def _prepared(self, model: PreTrainedModel, samples: _Samples) -> tuple[TrainableModel, TrainingRun]:
         step = self.step
         target = make_trainable(model, step.method.trained, seed=step.seed)
         training = TrainingRun(
@@ -153,22 +174,7 @@ class _Repair:
             ranks=self.ranks,
             halved=self.halved,
         )
-        trained_parameters = sum(parameter.numel() for parameter in target.parameters.values())
-        try:
-            result = training.run()
-        except StepCancelled:
-            self._leave_partial(training, target)
-            raise
-        if not self.ranks.is_first:
-            return StepOutput({})
-        outputs, change = self._save(self._whole(target, result), result)
-        account = _account(result, samples)
-        about_weights = {
-            "trained_parameters": trained_parameters,
-            **dataclasses.asdict(change),
-            "weights_digest": weights_digest(self.store.entries(outputs["model"].digest)),
-        }
-        return StepOutput(outputs, {**account, **about_weights})
+        return target, training
 
     def _whole(self, target: TrainableModel, result: TrainingResult) -> TrainableModel:
         """Returns the model with its best weights; in main memory, and loaded anew, where the ranks had sharded it."""

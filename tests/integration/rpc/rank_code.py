@@ -38,9 +38,13 @@ def rank(step: ReportStep, store: ArtifactStore, context: StepContext, place: Ra
             raise DatasetInvalid("three rows are bad", bad_rows=3)
         case "die", 1:
             os.kill(os.getpid(), signal.SIGKILL)
-        case "stumble", 1:
+        case "stumble over a death", 1:
+            time.sleep(0.5)
             os.kill(os.getpid(), signal.SIGKILL)
-        case "stumble", 0:
+        case "stumble over a refusal", 1:
+            time.sleep(0.5)
+            raise DatasetInvalid("three rows are bad", bad_rows=3)
+        case (("stumble over a death" | "stumble over a refusal" | "stumble"), 0):
             raise RuntimeError("connection closed by peer")
         case "kill the parent", 1:
             os.kill(os.getppid(), signal.SIGKILL)

@@ -115,7 +115,7 @@ async def test_threads_are_shared_out_and_folders_removed(executions: Executions
     assert left_over(tmp_path) == []
 
 
-@pytest.mark.parametrize("behaviour", ["die", "stumble"])
+@pytest.mark.parametrize("behaviour", ["die", "stumble over a death"])
 async def test_a_rank_that_dies_is_a_lost_worker_and_ends_the_others_at_once(
     behaviour: str, executions: Executions, tmp_path: Path
 ) -> None:
@@ -139,14 +139,28 @@ async def test_a_step_can_be_run_again_after_it_lost_a_rank(executions: Executio
     assert events[-1].WhichOneof("event") == "committed"
 
 
+@pytest.mark.parametrize("behaviour", ["refuse", "stumble over a refusal"])
 async def test_an_error_of_one_rank_is_that_of_the_step_and_ends_the_others(
+    behaviour: str, executions: Executions, tmp_path: Path
+) -> None:
+    """Also where the other one stumbles over it and says so first."""
+    async with asyncio.timeout(PROMPTLY_S):
+        with pytest.raises(DatasetInvalid) as refused:
+            await events_of(executions, behaviour, tmp_path)
+
+    assert refused.value.metadata == {"bad_rows": "3"}
+    assert left_over(tmp_path) == []
+
+
+async def test_a_defect_of_one_rank_is_that_of_the_step_and_ends_the_others(
     executions: Executions, tmp_path: Path
 ) -> None:
     async with asyncio.timeout(PROMPTLY_S):
-        with pytest.raises(DatasetInvalid) as refused:
-            await events_of(executions, "refuse", tmp_path)
+        with pytest.raises(RepairError) as failed:
+            await events_of(executions, "stumble", tmp_path)
 
-    assert refused.value.metadata == {"bad_rows": "3"}
+    assert failed.value.reason == "INTERNAL"
+    assert "RuntimeError" in failed.value.message
     assert left_over(tmp_path) == []
 
 

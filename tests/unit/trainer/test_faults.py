@@ -101,6 +101,22 @@ def test_memory_that_runs_out_again_ends_the_training(
     assert nothing_was_published(tmp_path / "run")
 
 
+@pytest.mark.parametrize("error", NO_MEMORY, ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("where", ["load_causal_lm", "make_trainable"])
+def test_memory_that_does_not_suffice_for_the_model_ends_the_training_before_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, where: str
+) -> None:
+    def refusing(*_: Any, **__: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(repair, where, refusing)
+
+    with pytest.raises(OutOfMemory) as refused:
+        repaired(tmp_path / "run", RepairMethod(DpoMethod(), FullParameters(), **COMMON), pairs())
+
+    assert refused.value.metadata == {"step": "0"}
+
+
 def test_real_allocation_that_cannot_succeed_is_known_for_what_it_is() -> None:
     """A petabyte; so that a new wording of torch's shows here."""
     with pytest.raises(RuntimeError) as refused:

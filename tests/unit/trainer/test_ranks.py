@@ -7,7 +7,6 @@ are killed is tested where something starts them, in `acceptance/test_ranks.py`.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import json
@@ -461,8 +460,10 @@ def _outcome(home: Path, name: str, rank: int) -> Outcome:
         context = CountingContext(Path(tempfile.mkdtemp(dir=home)), key_of(name), fails_after=fails_after)
         store = store_of(home)
         store.unreadable = job.unreadable if rank == 1 else 0
-        with contextlib.suppress(Failure):
+        try:
             output = entry(step, store, context, RankPlace(rank, 2, home / f"{name} meeting-{number}"))
+        except Failure:
+            torch.distributed.destroy_process_group()
     return Outcome(output.summary, output.outputs, context.notes, context.tokens)
 
 

@@ -43,7 +43,7 @@ _SILENCE: Final = datetime.timedelta(hours=2)
 class Ranks:
     """All ranks of a training, seen from one of them; by default the only one, which agrees with itself at no cost.
 
-    Every method but `raise_if_cancelled` and the properties must be called by all ranks, in the same order.
+    Every method must be called by all ranks, in the same order.
     """
 
     rank: int = 0
@@ -146,7 +146,10 @@ def require_devices(ranks: int) -> None:
 
 @contextmanager
 def joined(place: RankPlace, sharding: Sharding) -> Generator[Ranks]:
-    """Meets the other ranks; what is in main memory travels by gloo, what is on GPUs by NCCL."""
+    """Meets the other ranks; what is in main memory travels by gloo, what is on GPUs by NCCL.
+
+    A rank that fails stays connected: the others would fail by its leaving before anybody had heard why it did.
+    """
     device = own_device(place.rank)
     on_gpu = device.type == "cuda"
     if on_gpu:
@@ -160,7 +163,5 @@ def joined(place: RankPlace, sharding: Sharding) -> Generator[Ranks]:
         timeout=_SILENCE,
         device_id=device if on_gpu else None,
     )
-    try:
-        yield Ranks(place.rank, place.ranks, device, sharding)
-    finally:
-        dist.destroy_process_group()
+    yield Ranks(place.rank, place.ranks, device, sharding)
+    dist.destroy_process_group()
