@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from bench import area
-from bench.evaluation import generation, perplexity, toxicity
+from bench.evaluation import generation, overlap, perplexity, toxicity
 from bench.lines import Line
 from bench.measure import Limits
 
-CASES: Final = (generation, perplexity, toxicity)
+CASES: Final = (generation, toxicity, perplexity, overlap)
 
 
 def run(quick: bool, limits: Limits) -> Iterator[Line]:
