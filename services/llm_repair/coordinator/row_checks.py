@@ -20,7 +20,7 @@ from llm_repair.core.errors import DatasetInvalid, FieldViolation
 from llm_repair.core.gate import CriterionSlice
 from llm_repair.core.references import DatasetFormat, DatasetKind, DatasetRef, Scheme, parse_reference
 from llm_repair.core.registry import METHODS, name_of
-from llm_repair.core.repair import PAIRED_METHODS, DpoMethod
+from llm_repair.core.repair import PAIRED_METHODS, DpoMethod, ExmateMethod
 from llm_repair.core.repairs import RepairGoal, RepairSpec
 from llm_repair.core.scoring import DYNAMICS_SCORES, MODEL_SCORES
 from llm_repair.core.selection import SamplesBudget, Score, TokensBudget
@@ -28,6 +28,8 @@ from llm_repair.core.selection import SamplesBudget, Score, TokensBudget
 _MAX_BYTES: Final = 64 << 20
 _NAMED_ROWS: Final = 5
 _OF_REJECTED: Final = (Score.TOXICITY, Score.INSTANCE_HARDNESS)
+_PAIRED_GRADIENTS: Final = (DpoMethod, ExmateMethod)
+"""Methods whose loss at the base model compares two continuations; those of IREPAIR have the gradient of DAPT there."""
 _OF_CHOSEN: Final = (*MODEL_SCORES, *DYNAMICS_SCORES, Score.INSTANCE_HARDNESS)
 
 
@@ -78,6 +80,8 @@ def _budget_violations(spec: RepairSpec, rows: Sequence[Row]) -> Iterator[FieldV
     match spec.budget.limit if spec.budget else None:
         case SamplesBudget(samples=samples) if samples > len(rows):
             yield FieldViolation("spec.budget.samples.samples", f"is {samples}, but the pool has {len(rows)} rows")
+        case SamplesBudget(samples=samples) if spec.selects_all and samples < len(rows):
+            yield FieldViolation("spec.budget.samples.samples", f"is {samples}, but FULL takes all {len(rows)} rows")
         case TokensBudget(tokens=tokens):
             shortest = min(count_tokens((row.prompt, row.chosen, row.rejected)) for row in rows)
             if tokens < shortest:
@@ -98,14 +102,19 @@ def _rejected_needed_by(spec: RepairSpec) -> str:
     """Returns what of the request needs the rejected continuation too; empty if nothing does."""
     if spec.method and spec.goal is RepairGoal.REPAIR and isinstance(spec.method.objective, PAIRED_METHODS):
         return f"the method {name_of(METHODS, spec.method.objective)}"
-    if spec.method and Score.GRAND in spec.scores and isinstance(spec.method.objective, DpoMethod):
-        return "the gradient of the method dpo"
+    if spec.method and Score.GRAND in spec.scores and isinstance(spec.method.objective, _PAIRED_GRADIENTS):
+        return f"the gradient of the method {name_of(METHODS, spec.method.objective)}"
     return next((f"the score {score.name}" for score in spec.scores if score in _OF_REJECTED), "")
 
 
 def _chosen_needed_by(spec: RepairSpec) -> str:
-    """Returns what of the request needs the chosen continuation; a method that does is given no unpaired rows."""
-    return next((f"the score {score.name}" for score in spec.scores if score in _OF_CHOSEN), "")
+    """Returns what of the request needs the chosen continuation; a method that does is given no unpaired rows.
+
+    The gradient of an unpaired method is that of the side there is.
+    """
+    unpaired = spec.pool_kind is DatasetKind.UNPAIRED_POOL
+    read = (score for score in spec.scores if score in _OF_CHOSEN and not (unpaired and score is Score.GRAND))
+    return next((f"the score {score.name}" for score in read), "")
 
 
 def _rows(source: DatasetRef, kind: DatasetKind) -> tuple[Row, ...] | None:

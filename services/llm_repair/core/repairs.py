@@ -14,7 +14,16 @@ from llm_repair.core.presets import resolved
 from llm_repair.core.references import DatasetKind, DatasetRef, ModelRef
 from llm_repair.core.repair import KL_METHODS, UNPAIRED_METHODS, RepairMethod
 from llm_repair.core.scoring import DYNAMICS_SCORES, JUDGE_SCORES, MODEL_SCORES
-from llm_repair.core.selection import AutoSearch, Budget, Score, SelectionStrategy, score_gone_by, view_ranked_by
+from llm_repair.core.selection import (
+    AutoSearch,
+    Budget,
+    FractionBudget,
+    FullStrategy,
+    Score,
+    SelectionStrategy,
+    score_gone_by,
+    view_ranked_by,
+)
 
 
 @dataclass(frozen=True)
@@ -116,6 +125,9 @@ class RepairSpec:
         check.that("pool", self.pool is not None, "choose one of pool_rows, self_generated_pool")
         check.that("budget", self.budget is not None, "is required")
         check.that("selection", self.selection is not None, "choose one of strategy, auto")
+        limit = self.budget.limit if self.budget else None
+        part = isinstance(limit, FractionBudget) and limit.fraction < 1
+        check.that("budget.fraction.fraction", not (part and self.selects_all), "must be 1 for FULL")
         check.that("baseline", self.baseline is None, "is for evaluations; a repair is measured against its base model")
 
     @property
@@ -128,6 +140,11 @@ class RepairSpec:
         """The scores that the strategy goes by: those of its filters, outermost first, then that of the ranking."""
         parts = (*self._strategy.filters, self._strategy.ranking) if self._strategy else ()
         return tuple(score for part in parts if (score := score_gone_by(part)))
+
+    @property
+    def selects_all(self) -> bool:
+        """Whether the strategy is FULL, with no filter before it."""
+        return isinstance(self.selection, SelectionStrategy) and isinstance(self.selection.kind, FullStrategy)
 
     @property
     def needs_model(self) -> bool:

@@ -179,7 +179,8 @@ SELECTED: list[tuple[Strategy, set[str]]] = [
 
 def asked(kind: Strategy, **changes: object) -> RepairSpec:
     """Returns a repair of a team's own pool by a strategy."""
-    return dataclasses.replace(SPEC, pool=ROWS, selection=SelectionStrategy(kind), **changes)
+    budget = Budget(FractionBudget(1.0)) if isinstance(kind, FullStrategy) else SPEC.budget
+    return dataclasses.replace(SPEC, pool=ROWS, budget=budget, selection=SelectionStrategy(kind), **changes)
 
 
 @pytest.mark.parametrize(("kind", "needed"), SELECTED, ids=lambda value: type(value).__name__)

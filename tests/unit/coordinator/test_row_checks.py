@@ -8,18 +8,31 @@ from pathlib import Path
 import pytest
 
 from llm_repair.coordinator.row_checks import local_rows, row_violations
+from llm_repair.core.errors import InvalidFields
 from llm_repair.core.evaluation import Evaluation
 from llm_repair.core.gate import Criterion, CriterionSlice, GatePolicy, NonInferiorityRule
 from llm_repair.core.probes import BiasPairs, ClozeSet, PromptSet
 from llm_repair.core.references import DatasetRef, ModelRef
-from llm_repair.core.repair import DaptKlMethod, DaptMethod, DpoMethod, IrepairKlMethod, KtoMethod, Method, RepairMethod
+from llm_repair.core.repair import (
+    DaptKlMethod,
+    DaptMethod,
+    DpoMethod,
+    ExmateMethod,
+    IrepairKlMethod,
+    KtoMethod,
+    Method,
+    RepairMethod,
+)
 from llm_repair.core.repairs import PoolRows, RepairGoal, RepairSpec
 from llm_repair.core.selection import (
     Budget,
     CcsStrategy,
     FractionBudget,
+    FullStrategy,
+    GrandStrategy,
     LossStrategy,
     RandomStrategy,
+    SamplesBudget,
     Score,
     SelectionStrategy,
     Strategy,
@@ -80,6 +93,41 @@ def test_a_score_names_the_unpaired_rows_that_it_cannot_read(tmp_path: Path, str
     spec = request(tmp_path, KtoMethod(), *UNPAIRED, strategy=strategy)
 
     assert violations(spec) == {"spec.pool_rows.rows": lacks}
+
+
+def test_the_gradient_of_kto_is_scored_of_the_side_there_is(tmp_path: Path) -> None:
+    assert violations(request(tmp_path, KtoMethod(), *UNPAIRED, strategy=GrandStrategy())) == {}
+
+
+@pytest.mark.parametrize(
+    ("method", "lacks"),
+    [
+        (DpoMethod(), "1 rows lack `rejected`, which the gradient of the method dpo needs: a"),
+        (ExmateMethod(), "1 rows lack `rejected`, which the gradient of the method exmate needs: a"),
+        (IrepairKlMethod(), ""),
+    ],
+)
+def test_a_gradient_names_the_rows_without_the_second_side(tmp_path: Path, method: Method, lacks: str) -> None:
+    spec = request(tmp_path, method, UNPAIRED[0], UNPAIRED[3], strategy=GrandStrategy())
+
+    found = violations(dataclasses.replace(spec, goal=RepairGoal.SELECTION))
+
+    assert found == ({"spec.pool_rows.rows": lacks} if lacks else {})
+
+
+def test_full_takes_no_less_than_the_pool(tmp_path: Path) -> None:
+    whole = dataclasses.replace(
+        request(tmp_path, DpoMethod(), UNPAIRED[3], {**UNPAIRED[3], "id": "e"}),
+        selection=SelectionStrategy(FullStrategy()),
+        budget=Budget(SamplesBudget(2)),
+    )
+
+    assert violations(whole) == {}
+    assert violations(dataclasses.replace(whole, budget=Budget(SamplesBudget(1)))) == {
+        "spec.budget.samples.samples": "is 1, but FULL takes all 2 rows"
+    }
+    with pytest.raises(InvalidFields, match=r"budget\.fraction\.fraction: must be 1 for FULL"):
+        dataclasses.replace(whole, budget=Budget(FractionBudget(0.5)))
 
 
 def test_a_selection_for_kto_takes_unpaired_rows_too(tmp_path: Path) -> None:
