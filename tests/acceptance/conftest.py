@@ -1,13 +1,16 @@
 """A running stack and a request that repairs the tiny model."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from command_line import Cli, Ran
 from stack import Stack, running_stack
 from tiny_assets import TinyAssets
 
 from llm_repair.artifacts.store import ArtifactStore
+from llm_repair.cli.main import main
 from llm_repair.client import RepairClient
 
 
@@ -22,6 +25,19 @@ def stack(tiny: TinyAssets, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 async def client(stack: Stack) -> AsyncIterator[RepairClient]:
     async with RepairClient(stack.address, token=stack.token) as made:
         yield made
+
+
+@pytest.fixture
+def cli(stack: Stack, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs `llm-repair` against the stack."""
+
+    async def run(command: str, *arguments: str) -> Ran:
+        server = ("--server", stack.address, "--token-file", str(stack.home / "token"))
+        code = await asyncio.to_thread(main, (command, *arguments, *server))
+        captured = capsys.readouterr()
+        return Ran(code, captured.out, captured.err)
+
+    return run
 
 
 @pytest.fixture

@@ -2,47 +2,20 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from acceptance_spec import tiny_spec
+from command_line import Cli
 from measured_assets import SEQUENCE_PROMPTS, MeasuredAssets, make_measured_assets
 from stack import Stack
 from tiny_assets import TinyAssets
 
 from llm_repair.artifacts.store import ArtifactStore
-from llm_repair.cli.main import main
 from llm_repair.client import InvalidRequest, RepairClient, RepairHandle, evaluation, evaluation_spec
 from llm_repair.v1 import coordinator_pb2 as pb
 from llm_repair.v1 import types_pb2
-
-
-@dataclass(frozen=True)
-class Ran:
-    """One run of the command line."""
-
-    code: int
-    out: str
-    err: str
-
-
-Cli = Callable[..., Awaitable[Ran]]
-
-
-@pytest.fixture
-def cli(stack: Stack, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Runs `llm-repair` against the stack."""
-
-    async def run(command: str, *arguments: str) -> Ran:
-        server = ("--server", stack.address, "--token-file", str(stack.home / "token"))
-        code = await asyncio.to_thread(main, (command, *arguments, *server))
-        captured = capsys.readouterr()
-        return Ran(code, captured.out, captured.err)
-
-    return run
 
 
 @pytest.fixture(scope="module")

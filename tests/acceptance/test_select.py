@@ -1,21 +1,18 @@
 """Every strategy selects from a real pool through the four real services, by the command line that people use."""
 
-import asyncio
 import json
 import random
 import shutil
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
 import pytest
 from acceptance_spec import tiny_spec
+from command_line import Cli
 from stack import Stack
 from tiny_assets import TinyAssets
 
-from llm_repair.cli.main import main
 from llm_repair.client import (
     FailedPrecondition,
     InvalidRequest,
@@ -54,31 +51,6 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "hardness_filter": ((MODEL, ENCODER), ("--max-hardness", "1", "--then", "ccs")),
 }
 """What each strategy is given besides the pool, by model and by argument."""
-
-
-@dataclass(frozen=True)
-class Ran:
-    """One run of the command line."""
-
-    code: int
-    out: str
-    err: str
-
-
-Cli = Callable[..., Awaitable[Ran]]
-
-
-@pytest.fixture
-def cli(stack: Stack, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Runs `llm-repair` against the stack."""
-
-    async def run(command: str, *arguments: str) -> Ran:
-        server = ("--server", stack.address, "--token-file", str(stack.home / "token"))
-        code = await asyncio.to_thread(main, (command, *arguments, *server))
-        captured = capsys.readouterr()
-        return Ran(code, captured.out, captured.err)
-
-    return run
 
 
 def models(tiny: TinyAssets, needs: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks import COLUMNS, quick_run
 
-ROOT = Path(__file__).parents[3]
-COLUMNS = {"bench", "contender", "size", "seconds", "ratio_to_ours", "limit_share", "value_agrees"}
 SELECTION_CASES = (
     *("k_center", "saps", "clustering", "ccs", "random"),
     *("embedding.fp32", "embedding.bf16", "gradients.gpt2", "gradients.llama"),
@@ -24,16 +18,7 @@ SELECTION_CASES = (
 @pytest.fixture(scope="module")
 def quick_selection() -> list[dict[str, Any]]:
     """The lines of a quick run, under forced kernels as a wrong environment would set them."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.selection", "--quick", "--json"],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_CORETYPE": "Prescott"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    return quick_run("selection", OPENBLAS_CORETYPE="Prescott")
 
 
 def test_the_first_line_describes_the_machine_and_the_kernels_it_chose_itself(
@@ -71,8 +56,7 @@ def test_our_own_lines_have_ratio_one_a_limit_and_a_value_that_agrees(quick_sele
     assert [line["value_agrees"] for line in ours] == [True] * len(SELECTION_CASES)
 
 
-def test_contenders_take_turns_and_ratios_are_medians_within_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT))
+def test_contenders_take_turns_and_ratios_are_medians_within_rounds() -> None:
     from bench.measure import interleaved
 
     # Ours and theirs in turn, the second round disturbed: ratios 3, 2 and 4; the ratio of the medians would be 4.

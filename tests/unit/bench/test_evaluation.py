@@ -1,39 +1,18 @@
-"""The toxicity benchmark: what it compares, what it counts as the least work, and when it says that scores agree."""
+"""The benchmarks of judges: what they compare, what counts as the least work, and when scores are said to agree."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from benchmarks import COLUMNS, quick_run
 from transformers import BertConfig
-
-ROOT = Path(__file__).parents[3]
-COLUMNS = {"bench", "contender", "size", "seconds", "ratio_to_ours", "limit_share", "value_agrees"}
-
-
-@pytest.fixture(autouse=True)
-def _bench_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT))
 
 
 @pytest.fixture(scope="module")
 def toxicity_lines() -> list[dict[str, Any]]:
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.evaluation.toxicity", "--quick", "--json"],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()][1:]
+    return quick_run("evaluation.toxicity")[1:]
 
 
 @pytest.mark.timeout(300)
@@ -50,11 +29,15 @@ def test_all_uses_give_the_same_scores(toxicity_lines: list[dict[str, Any]]) -> 
     assert [line["value_agrees"] for line in toxicity_lines] == [True] * 4
 
 
-def test_padding_costs_what_its_tokens_cost(toxicity_lines: list[dict[str, Any]]) -> None:
-    """One text in twenty is five times as long, so a padded batch of all is several times the tokens; ours has none."""
-    ratios = {line["contender"]: line["ratio_to_ours"] for line in toxicity_lines}
+@pytest.mark.timeout(300)
+def test_judging_beside_sampling_is_compared_with_one_after_the_other() -> None:
+    lines = quick_run("evaluation.overlap")[1:]
 
-    assert ratios["Detoxify.predict"] > 2
+    contenders = ["ours", "engine alone", "judge alone", "one after the other"]
+    shared = [line for line in lines if line["bench"] == "evaluation.overlap.shared"]
+    assert [line["contender"] for line in shared] == contenders
+    assert all(set(line) == COLUMNS for line in lines)
+    assert [line["limit_share"] is None for line in shared] == [False, True, True, True]
 
 
 def test_scores_a_little_further_apart_than_rounding_do_not_agree() -> None:

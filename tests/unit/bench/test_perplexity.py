@@ -3,42 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks import COLUMNS, quick_run
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from llm_repair.models.inference.scoring import Document
 
-ROOT = Path(__file__).parents[3]
-COLUMNS = {"bench", "contender", "size", "seconds", "ratio_to_ours", "limit_share", "value_agrees"}
 BENCHES = ("evaluation.perplexity.gpt2", "evaluation.cloze.gpt2")
-
-
-@pytest.fixture(autouse=True)
-def _bench_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT))
 
 
 @pytest.fixture(scope="module")
 def quick_lines() -> list[dict[str, Any]]:
     if importlib.util.find_spec("lm_eval") is None:
         pytest.skip("lm-eval is installed for benchmarks only")
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.evaluation.perplexity", "--quick", "--json"],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()][1:]
+    return quick_run("evaluation.perplexity")[1:]
 
 
 @pytest.mark.timeout(300)

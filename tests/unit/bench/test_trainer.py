@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from benchmarks import COLUMNS, quick_run
 from torch.utils.flop_counter import FlopCounterMode
 
 from llm_repair.core.repair import DaptMethod, FullParameters, Precision, Trainable
@@ -19,28 +15,12 @@ from llm_repair.models.training.batches import TokenisedSample
 from llm_repair.models.training.packing import packed_batch
 from llm_repair.models.training.readout import continuation_log_probs
 
-ROOT = Path(__file__).parents[3]
-COLUMNS = {"bench", "contender", "size", "seconds", "ratio_to_ours", "limit_share", "value_agrees"}
 PAIR = TokenisedSample("a", prompt=(1, 2, 3), continuations=((4, 5), (6, 7, 8)))
-
-
-@pytest.fixture(autouse=True)
-def _bench_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(ROOT))
 
 
 @pytest.fixture(scope="module")
 def quick_lines() -> list[dict[str, Any]]:
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.trainer", "--quick", "--json"],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()][1:]
+    return quick_run("trainer")[1:]
 
 
 @pytest.mark.timeout(300)
