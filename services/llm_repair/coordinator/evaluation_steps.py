@@ -124,4 +124,5 @@ def _sequential_stop(graph: Graph, spec: RepairSpec) -> steps.SequentialStop | N
         confidence=spec.gate.confidence,
         first_look_prompts=looks.first_look_prompts,
         look_every_prompts=looks.look_every_prompts,
+        bound_is_good=spec.gate.sequential_bound_is_good,
     )

@@ -52,7 +52,7 @@ def sequential_test(stop: SequentialStop, prompts: int) -> SequentialTest:
     return SequentialTest(
         bound=stop.bound,
         direction=Direction.LOWER_IS_BETTER,
-        bound_is_good=False,
+        bound_is_good=stop.bound_is_good,
         support=SUPPORT,
         confidence=stop.confidence,
         plan=plan.limited(prompts),

@@ -198,7 +198,7 @@ def test_a_sequence_ends_the_measurement_of_the_model_in_question_alone(asked: R
 
     base = evaluation(executed, "evaluate.base")
     assert evaluation(executed, "evaluate.repaired").sequential == steps.SequentialStop(
-        step_key(base), 0.02, 0.9, 120, 30
+        step_key(base), 0.02, 0.9, 120, 30, bound_is_good=True
     )
     whole = {name for name, step in executed.items() if isinstance(step, steps.EvaluateStep) and not step.sequential}
     assert whole == {"evaluate.base", *(["evaluate.control", "evaluate.full"] if asked is REPAIR else [])}
@@ -211,7 +211,7 @@ def test_the_bound_of_a_sequence_is_that_of_its_criterion() -> None:
 
     stop = evaluation(executed, "evaluate.repaired").sequential
     assert stop is not None
-    assert stop.bound == -0.01
+    assert (stop.bound, stop.bound_is_good) == (-0.01, False)
 
 
 def test_near_duplicates_are_looked_for_where_there_is_an_encoder() -> None:

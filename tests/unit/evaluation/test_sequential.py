@@ -59,6 +59,13 @@ def test_the_last_look_is_at_the_last_prompt(prompts: int, looks: tuple[int, ...
     assert sequential_test(stop, prompts).plan.looks(prompts) == looks
 
 
+@pytest.mark.parametrize("good", [False, True])
+def test_whether_the_bound_itself_is_good_is_as_the_step_says(good: bool) -> None:
+    stop = SequentialStop("digest", 0.0, 0.95, first_look_prompts=20, look_every_prompts=15, bound_is_good=good)
+
+    assert sequential_test(stop, 60).bound_is_good is good
+
+
 @pytest.fixture
 def step(store: ArtifactStore, llama_folder: Path, put_prompts: Callable[[Mapping[str, str]], str]) -> EvaluateStep:
     return EvaluateStep(
