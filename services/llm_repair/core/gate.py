@@ -15,6 +15,7 @@ from typing import TypeAlias
 from llm_repair.core.errors import FieldViolation, InvalidFields
 from llm_repair.core.fields import FieldChecks
 from llm_repair.core.metrics import ChangeKind, Direction, Estimate, IntervalKind, Metric, Missing, is_finite
+from llm_repair.core.missing_reasons import in_words
 from llm_repair.core.statistics import holm, one_sided_p_value
 
 PERPLEXITY_MARGIN = 0.05
@@ -32,12 +33,20 @@ class AbsoluteRule:
 
     bound: float
 
+    def __post_init__(self) -> None:
+        with FieldChecks() as check:
+            check.within("bound", self.bound)
+
 
 @dataclass(frozen=True)
 class ChangeRule:
     """The paired change must be better than `bound`: for differences usually 0, for ratios 1."""
 
     bound: float
+
+    def __post_init__(self) -> None:
+        with FieldChecks() as check:
+            check.within("bound", self.bound)
 
 
 @dataclass(frozen=True)
@@ -181,7 +190,8 @@ def evaluate_gate(policy: GatePolicy, metrics: Sequence[Metric], *, confidence: 
     Each criterion compares an interval with one bound: wholly on the good side PASS, wholly on the bad side FAIL, else
     INCONCLUSIVE; over groups the worst of theirs; the verdict is the worst of all. A bound itself is good for absolute
     and non-inferiority rules ("at most") and bad for change rules ("better than"). A metric that is absent, missing,
-    not finite or there twice is judged by the criterion's `on_missing`.
+    not finite or there twice is judged by the criterion's `on_missing`; of several groups such a one hides none of the
+    others, as the worst decides.
 
     Guards (non-inferiority criteria, and every group of a criterion over groups) are many looks at once, of which some
     seem bad by chance. So one that fails must still do so after Holm's adjustment over all of them, with the p-value
@@ -207,10 +217,8 @@ def evaluate_gate(policy: GatePolicy, metrics: Sequence[Metric], *, confidence: 
             allowed = (criterion.metric, criterion.slice is CriterionSlice.EACH_GROUP) not in barred
             check.that(f"criteria[{index}].metric", allowed, f"{criterion.metric} is shown but may not gate")
     judged = [_judge(criterion, metrics) for criterion in criteria]
-    doubted = _doubted([test for tests in judged if isinstance(tests, tuple) for test in tests], confidence)
-    verdicts = tuple(
-        _concluded(criterion, tests, doubted, confidence) for criterion, tests in zip(criteria, judged, strict=True)
-    )
+    doubted = _doubted([test for each in judged for test in each.tests], confidence)
+    verdicts = tuple(_concluded(each, doubted, confidence) for each in judged)
     return GateResult(max((v.verdict for v in verdicts), key=lambda verdict: verdict.value), verdicts)
 
 
@@ -277,24 +285,41 @@ _OPPOSITE = {
 }
 
 
-def _judge(criterion: Criterion, metrics: Sequence[Metric]) -> tuple[_Test, ...] | str:
-    """Returns the tests of a criterion, one but for groups; or what is missing for them."""
+@dataclass(frozen=True)
+class _Judged:
+    """What there is to go by for a criterion."""
+
+    criterion: Criterion
+    tests: tuple[_Test, ...] = ()
+    """One, or one a group."""
+    lacks: tuple[str, ...] = ()
+    """What is missing, as the rest of a sentence about the metric; one a group."""
+
+
+def _judge(criterion: Criterion, metrics: Sequence[Metric]) -> _Judged:
     by_group = criterion.slice is CriterionSlice.EACH_GROUP
     named = [metric for metric in metrics if metric.id == criterion.metric and bool(metric.slice) is by_group]
     if not named:
-        return "was not measured by group" if by_group else "was not measured"
+        return _Judged(criterion, lacks=("was not measured by group" if by_group else "was not measured",))
     if len({metric.slice for metric in named}) < len(named):
-        return f"was measured {len(named)} times under one name"
-    tests: list[_Test] = []
-    for metric in named:
-        quantity = metric.repaired if isinstance(criterion.rule, AbsoluteRule) else metric.change
-        where = f" in the group {metric.slice}" if by_group else ""
-        if isinstance(quantity, Missing):
-            return f"has no value{where} ({quantity.reason})"
-        if not is_finite(quantity):
-            return f"is not a finite number{where}"
-        tests.append(_Test(criterion, metric, quantity, _bound(criterion.rule, metric)))
-    return tuple(tests)
+        return _Judged(criterion, lacks=(f"was measured {len(named)} times under one name",))
+    found = [_test(criterion, metric) for metric in named]
+    return _Judged(
+        criterion,
+        tuple(test for test in found if isinstance(test, _Test)),
+        tuple(lack for lack in found if isinstance(lack, str)),
+    )
+
+
+def _test(criterion: Criterion, metric: Metric) -> _Test | str:
+    """Returns the test of one metric; or what is missing for it."""
+    quantity = metric.repaired if isinstance(criterion.rule, AbsoluteRule) else metric.change
+    where = f" in the group {metric.slice}" if metric.slice else ""
+    if isinstance(quantity, Missing):
+        return f"has no value{where} ({in_words(quantity.reason)})"
+    if not is_finite(quantity):
+        return f"is not a finite number{where}"
+    return _Test(criterion, metric, quantity, _bound(criterion.rule, metric))
 
 
 def _bound(rule: Rule, metric: Metric) -> float:
@@ -312,18 +337,18 @@ def _doubted(tests: Sequence[_Test], confidence: float) -> frozenset[_Test]:
     return frozenset(test for test, p in zip(many, adjusted, strict=True) if test.verdict is Verdict.FAIL and p > level)
 
 
-def _concluded(
-    criterion: Criterion, tests: tuple[_Test, ...] | str, doubted: frozenset[_Test], confidence: float
-) -> CriterionVerdict:
-    if isinstance(tests, str):
-        verdict = Verdict.FAIL if criterion.on_missing is OnMissing.FAIL else Verdict.INCONCLUSIVE
-        sentence = f"{criterion.metric} {tests}, which this criterion counts as {verdict.name}."
-        return CriterionVerdict(criterion, verdict, sentence)
+def _concluded(judged: _Judged, doubted: frozenset[_Test], confidence: float) -> CriterionVerdict:
+    criterion, tests = judged.criterion, judged.tests
     verdicts = {test: Verdict.INCONCLUSIVE if test in doubted else test.verdict for test in tests}
+    worst = max(verdicts.values(), key=lambda verdict: verdict.value, default=Verdict.PASS)
+    absent = Verdict.FAIL if criterion.on_missing is OnMissing.FAIL else Verdict.INCONCLUSIVE
+    if judged.lacks and absent.value >= worst.value:
+        sentence = f"{criterion.metric} {judged.lacks[0]}, which this criterion counts as {absent.name}."
+        return CriterionVerdict(criterion, absent, sentence)
     # Of several groups with the worst verdict, the one whose value is worst.
     decisive = max(tests, key=lambda test: (verdicts[test].value, _badness(test)))
     reason = _sentence(decisive, confidence, is_doubted=decisive in doubted)
-    return CriterionVerdict(criterion, verdicts[decisive], _among_groups(decisive, verdicts) + reason)
+    return CriterionVerdict(criterion, worst, _among_groups(decisive, verdicts, len(judged.lacks)) + reason)
 
 
 def _badness(test: _Test) -> float:
@@ -331,13 +356,14 @@ def _badness(test: _Test) -> float:
     return beyond if test.metric.direction is Direction.LOWER_IS_BETTER else -beyond
 
 
-def _among_groups(decisive: _Test, verdicts: Mapping[_Test, Verdict]) -> str:
+def _among_groups(decisive: _Test, verdicts: Mapping[_Test, Verdict], without_value: int) -> str:
     if decisive.criterion.slice is CriterionSlice.ALL:
         return ""
-    counts = ", ".join(
-        f"{number} {verdict.name}" for verdict in Verdict if (number := list(verdicts.values()).count(verdict))
-    )
-    return f"Of {len(verdicts)} groups ({counts}) the worst is {decisive.metric.slice}. "
+    given = list(verdicts.values())
+    counts = [f"{number} {verdict.name}" for verdict in Verdict if (number := given.count(verdict))]
+    counts += [f"{without_value} without a value"] if without_value else []
+    groups = len(given) + without_value
+    return f"Of {groups} groups ({', '.join(counts)}) the worst is {decisive.metric.slice}. "
 
 
 _WHERE = {

@@ -165,7 +165,41 @@ def test_groups_that_were_not_measured_fail_closed() -> None:
 
     assert each_group(ChangeRule(0.0), [metric()])[0] is FAIL
     found, reason = each_group(ChangeRule(0.0), [*grouped("toxicity.mean", nurses=(-2, -1)), silent])
-    assert (found, "in the group judges (TOO_FEW_UNITS)" in reason) == (FAIL, True)
+    assert (found, "in the group judges (too few units" in reason) == (FAIL, True)
+
+
+def test_a_group_without_a_value_hides_no_group_that_got_worse() -> None:
+    """Where nothing measured counts as undecided, a group that surely got worse still decides."""
+    silent = replace(grouped("toxicity.mean", clerks=(0, 1))[0], change=Missing("NO_DATA"))
+    worse, better = grouped("toxicity.mean", nurses=(0.2, 0.4), judges=(-0.4, -0.2))
+    lenient = Criterion("toxicity.mean", ChangeRule(0.0), OnMissing.INCONCLUSIVE, CriterionSlice.EACH_GROUP)
+
+    for groups, expected, says in (
+        ([silent, better], OPEN, "toxicity.mean has no value in the group clerks (no data), which this criterion "),
+        ([silent, worse, better], FAIL, "Of 3 groups (1 PASS, 1 FAIL, 1 without a value) the worst is nurses. "),
+    ):
+        (found,) = evaluate_gate(GatePolicy((lenient,)), groups, confidence=0.95).criteria
+        assert (found.verdict, found.reason.startswith(says)) == (expected, True)
+
+
+def test_reasons_of_missing_values_are_words_and_not_codes() -> None:
+    """A model against itself: every document gives the ratio 1, of which no interval can be made."""
+    itself = replace(metric("perplexity.books.token"), change=Missing("NO_VARIATION"))
+    criterion = Criterion(itself.id, NonInferiorityRule(0.05))
+
+    (found,) = evaluate_gate(GatePolicy((criterion,)), [itself], confidence=0.95).criteria
+
+    assert found.reason == (
+        "perplexity.books.token has no value (it is the same for every unit, so nothing tells how far it might vary), "
+        "which this criterion counts as FAIL."
+    )
+
+
+@pytest.mark.parametrize("bound", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("rule", [AbsoluteRule, ChangeRule, NonInferiorityRule])
+def test_bounds_that_decide_nothing_or_everything_are_refused(rule: type[Rule], bound: float) -> None:
+    with pytest.raises(InvalidFields):
+        rule(bound)
 
 
 def guard_verdicts(*intervals: tuple[float, float]) -> list[Verdict]:

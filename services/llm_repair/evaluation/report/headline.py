@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from llm_repair.core.missing_reasons import in_words
 from llm_repair.evaluation.report import formats, wording
 from llm_repair.evaluation.report.figures import token_perplexities
 from llm_repair.evaluation.report.json_access import JsonObject, objects_at, text_at
@@ -181,7 +182,7 @@ def _row(metric: MetricReading, label: str, occasion: Occasion) -> HeadlineRow:
         change=Number(wording.written_change(metric), metric.change.value, f"{metric.id}/change"),
         interval=wording.written_interval(metric, metric.change, change=True),
         relative=_relative(relative) if relative is not None and shows_relative else _zero_base(metric),
-        missing=wording.reason(metric.change.reason) if metric.change.value is None else "",
+        missing=in_words(metric.change.reason) if metric.change.value is None else "",
         is_better=metric.is_better,
     )
 
@@ -194,7 +195,7 @@ def _value_row(metric: MetricReading, label: str) -> HeadlineRow:
         change=None,
         interval=wording.written_interval(metric, metric.repaired),
         relative="",
-        missing=wording.reason(metric.repaired.reason) if metric.repaired.value is None else "",
+        missing=in_words(metric.repaired.reason) if metric.repaired.value is None else "",
         is_better=None,
     )
 

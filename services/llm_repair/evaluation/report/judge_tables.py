@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llm_repair.evaluation.report import formats, wording
+from llm_repair.core.missing_reasons import in_words
+from llm_repair.evaluation.report import formats
 from llm_repair.evaluation.report.json_access import (
     NOTHING,
     JsonObject,
@@ -193,7 +194,7 @@ def _judge_row(judge: JsonObject, calibration: JsonObject | None, gating: str) -
 def _rate(source: JsonObject, name: str, *, share: bool) -> Rate:
     value, low, high = (number_at(source, name, end) for end in ("value", "low", "high"))
     if value is None:
-        return Rate(formats.NO_VALUE, wording.reason(why) if (why := text_at(source, f"{name}_reason")) else "")
+        return Rate(formats.NO_VALUE, in_words(why) if (why := text_at(source, f"{name}_reason")) else "")
     write = _percent if share else _auc
     ends = [write(end).removesuffix(f"{formats.NARROW_SPACE}%") for end in (low, high) if end is not None]
     return Rate(write(value), f"[{', '.join(ends)}]" if len(ends) == 2 else "")

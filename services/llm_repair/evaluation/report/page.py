@@ -8,6 +8,7 @@ from pathlib import Path
 
 import jinja2
 
+from llm_repair.core.missing_reasons import in_words
 from llm_repair.evaluation.report import (
     account,
     bill,
@@ -239,7 +240,7 @@ def _plots(document: Document, metrics: Sequence[MetricReading]) -> dict[str, st
 def _separation(metric: MetricReading | None, names: tuple[str, str]) -> str:
     strategy, control = names
     if metric is None or metric.change.value is None:
-        why = wording.reason(metric.change.reason) if metric else "not measured"
+        why = in_words(metric.change.reason) if metric else "not measured"
         return f"No difference between {strategy} and {control} can be given: {why}."
     measured = f"{wording.written_change(metric)} {wording.written_interval(metric, metric.change, change=True)}"
     if not metric.is_separated:

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from llm_repair.core.missing_reasons import in_words
 from llm_repair.evaluation.report import formats, wording
 from llm_repair.evaluation.report.efficiency import res_metrics
 from llm_repair.evaluation.report.json_access import JsonObject, number_at, object_at, objects_at, text_at
@@ -132,7 +133,7 @@ def control_rows(
 def separation(metric: MetricReading, names: tuple[str, str]) -> str:
     """Returns whether main and control arm could be told apart on a metric, as measured; `names` in that order."""
     if metric.change.value is None:
-        return wording.reason(metric.change.reason)
+        return in_words(metric.change.reason)
     better = metric.is_better
     return "not separated" if better is None else f"separated, {names[0] if better else names[1]} better"
 
@@ -234,7 +235,7 @@ def _why_missing(metric: MetricReading, occasion: Occasion) -> str:
     sides = {occasion.before: metric.base, occasion.after: metric.repaired, "change": metric.change}
     if not occasion.has_base:
         sides = {occasion.after: metric.repaired}
-    reasons = {side: wording.reason(reading.reason) for side, reading in sides.items() if reading.value is None}
+    reasons = {side: in_words(reading.reason) for side, reading in sides.items() if reading.value is None}
     if len(set(reasons.values())) == 1:
         return next(iter(reasons.values()))
     return "; ".join(f"{side}: {why}" for side, why in reasons.items())
@@ -261,7 +262,7 @@ def _composite_row(metric: str, reading: Reading) -> CompositeRow:
         explanation=known.explanation,
         value=known.unit.write(reading.value) if reading.value is not None else formats.NO_VALUE,
         interval=f"[{', '.join(ends)}]" if has_value and len(ends) == 2 else "",
-        missing="" if has_value else wording.reason(reading.reason),
+        missing="" if has_value else in_words(reading.reason),
     )
 
 

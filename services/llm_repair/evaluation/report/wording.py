@@ -154,26 +154,6 @@ _TITLES = {
     "stereoset": "StereoSet",
 }
 
-_REASONS = {
-    "NOT_MEASURED": "not measured",
-    "NO_BASELINE": "there is no baseline to compare with",
-    "COMPARES_MODELS": "compares models, so one side alone has none",
-    "ZERO_BASELINE": "undefined, because the base value is zero",
-    "NO_FULL_ARM": "needs an arm repaired on the whole pool, which was not run",
-    "ZERO_FULL_SCORE": "undefined, because the repair on the whole pool scored zero",
-    "NO_CORPUS": "needs a corpus for perplexity",
-    "NO_TIME": "no time was recorded",
-    "NO_CHECKPOINT_TIME": "the time of writing checkpoints was not recorded",
-    "TOO_MANY_MISSING_SCORES": "too many outputs without a judge score",
-    "NO_DATA": "no data",
-    "NO_PROMPT_SCORES": "the prompts themselves were not scored",
-    "NO_VARIATION": "no interval, because all values are equal",
-    "NOT_FINITE": "not a finite number",
-    "TOO_FEW_UNITS": "too few prompts or documents",
-    "UNDEFINED_IN_RESAMPLES": "undefined in some resamples",
-    "EMPTY_INTERSECTION": "the looks contradict each other, so the order of the prompts was not random",
-}
-
 
 def wording(metric: str) -> Wording:
     """Returns the wording of a metric id; unknown ids are spelt out."""
@@ -203,11 +183,6 @@ def in_sentence(metric: str) -> str:
 def subject_title(subject: str) -> str:
     """Returns the usual spelling of the name of a corpus or a set."""
     return _TITLES.get(subject, subject.replace("_", " "))
-
-
-def reason(code: str) -> str:
-    """Returns the reason of a missing value in plain words."""
-    return _REASONS.get(code, code.replace("_", " ").lower())
 
 
 def written(metric: MetricReading, reading: Reading) -> str:
