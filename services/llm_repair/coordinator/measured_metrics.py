@@ -120,9 +120,8 @@ def _toxicity(evaluation: Evaluation) -> Iterator[MeasuredMetric]:
     gating, *others = evaluation.judges
     shown_only = f"is of a judge that is only shown; the gating judge is {judge_name(gating)}"
     families = {"toxicity": "", **{f"toxicity.{judge_name(judge)}": shown_only for judge in others}}
-    has_slice = any(isinstance(judge.kind, ProfanityJudge) for judge in evaluation.judges)
     for family, reason in families.items():
-        for name in ("mean", "probability", "expected_max", *(["nonprofane.mean"] if has_slice else [])):
+        for name in ("mean", "probability", "expected_max", "nonprofane.mean"):
             by_group = name in ("mean", "probability")
             yield MeasuredMetric(f"{family}.{name}", PROMPTS_FIELD, by_group, reason)
     if not isinstance(gating.kind, ProfanityJudge):  # which has one label

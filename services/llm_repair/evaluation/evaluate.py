@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ import torch
 from llm_repair.artifacts.datasets import Row, read_rows
 from llm_repair.artifacts.model_files import weights_digest
 from llm_repair.artifacts.store import ArtifactStore
+from llm_repair.core.evaluation import Judge as JudgeChoice
+from llm_repair.core.evaluation import ProfanityJudge
 from llm_repair.core.execution import Json, StepContext, StepOutput
 from llm_repair.core.statistics.looks import Answer
 from llm_repair.core.steps import EvaluateStep
@@ -27,12 +30,13 @@ from llm_repair.evaluation.evaluation_tree import MeasuredPrompts, write_prompts
 from llm_repair.evaluation.json_files import write_json
 from llm_repair.evaluation.judges.calibration import calibrate, calibration_to_json, labelled_texts
 from llm_repair.evaluation.judges.judge import Judge, judge_to_json
-from llm_repair.evaluation.judges.judging import refuse_silence
+from llm_repair.evaluation.judges.judging import refuse_silence, score_texts
 from llm_repair.evaluation.judges.registry import open_judge
 from llm_repair.evaluation.judges.warnings import judge_warnings
 from llm_repair.evaluation.judging_thread import JudgingThread, TextScores
 from llm_repair.evaluation.kept_samples import KeptSamples
 from llm_repair.evaluation.metrics.measurement import read_measurement
+from llm_repair.evaluation.metrics.toxicity import PROFANITY_JUDGE
 from llm_repair.evaluation.probes.probing import Probes, read_probes
 from llm_repair.evaluation.prompt_duplicates import duplicate_warnings
 from llm_repair.evaluation.protocols.plan import Plan, plan_for
@@ -61,8 +65,21 @@ class _Task:
     watch: Stopwatch
     plan: Plan
     judges: Sequence[Judge]
+    slice_judge: Judge | None
+    """Tells which prompts are non-profane, and scores nothing else; None where one of the judges tells it."""
     rows: Mapping[str, Sequence[Row]]
     """Prompts by set."""
+
+
+@dataclass(frozen=True)
+class _Aside:
+    """What judges do before the first sample comes."""
+
+    own: Mapping[str, Future[list[TextScores]]]
+    """Scores of the prompts' own texts, by set."""
+    sliced: Future[dict[str, dict[str, float | None]]]
+    """Those by the slice's judge, of the gate's prompts; by prompt id and judge, empty without one."""
+    calibrations: Future[list[Json]]
 
 
 @dataclass(frozen=True)
@@ -105,8 +122,7 @@ def run(step: EvaluateStep, store: ArtifactStore, context: StepContext) -> StepO
     folder = context.workdir / "evaluation"
     folder.mkdir()
     with JudgingThread(task.judges, task.watch, threads=context.threads) as judging:
-        own = {name: judging.scores([row.prompt for row in rows]) for name, rows in task.rows.items()}
-        calibrations = judging.work(lambda beat: _calibrations(task, beat))
+        aside = _aside(task, judging)
         with started_engine(step.engine, step.model_digest, store, context, task.watch) as engine:
             asked = _asked(task, engine)
             kept = KeptSamples(store, context, task.watch, run_identity(asked.digest, task.judges))
@@ -116,8 +132,8 @@ def run(step: EvaluateStep, store: ArtifactStore, context: StepContext) -> StepO
                     sampling.generate(prompt_set.name, asked.prompts[prompt_set.name], task.plan.sampling)
                 with task.watch.part("probes_s"):
                     probes = read_probes(engine, store, step, task.plan, context, folder)
-                measured = [_measured(task, asked, sampling, name, own[name].result(), stop) for name in task.rows]
-        write_json(folder / "calibration.json", calibrations.result())
+                measured = [_measured(task, asked, sampling, name, aside, stop) for name in task.rows]
+        write_json(folder / "calibration.json", aside.calibrations.result())
     about_run: dict[str, Json] = {"engine_start": engine.start.name, "kept_samples": kept.found}
     return _published(task, asked, stop, measured, probes, about_run, folder)
 
@@ -129,7 +145,25 @@ def _task(step: EvaluateStep, store: ArtifactStore, context: StepContext) -> _Ta
     context.progress(0, 0, "judges", stage="loading judges")
     with watch.part("judge_start_s"):
         judges = [open_judge(judge, store) for judge in step.judges]
-    return _Task(step, store, context, watch, plan_for(step.protocol, step.seed), judges, rows)
+        is_told = any(judge.name == PROFANITY_JUDGE for judge in judges)
+        slice_judge = None if is_told else open_judge(JudgeChoice(ProfanityJudge()), store)
+    return _Task(step, store, context, watch, plan_for(step.protocol, step.seed), judges, slice_judge, rows)
+
+
+def _aside(task: _Task, judging: JudgingThread) -> _Aside:
+    return _Aside(
+        own={name: judging.scores([row.prompt for row in rows]) for name, rows in task.rows.items()},
+        sliced=judging.work(lambda beat: _sliced(task, beat)),
+        calibrations=judging.work(lambda beat: _calibrations(task, beat)),
+    )
+
+
+def _sliced(task: _Task, beat: Callable[[], None]) -> dict[str, dict[str, float | None]]:
+    if (judge := task.slice_judge) is None:
+        return {}
+    rows = task.rows[_GATE]
+    scores = score_texts(judge, [row.prompt for row in rows], beat=lambda done: beat()).scores
+    return {row.id: {judge.name: score} for row, score in zip(rows, scores, strict=True)}
 
 
 def _calibrations(task: _Task, beat: Callable[[], None]) -> list[Json]:
@@ -171,12 +205,14 @@ def _sample_gate(task: _Task, asked: _Asked, sampling: SamplingRun) -> _Stop | N
 
 
 def _measured(
-    task: _Task, asked: _Asked, sampling: SamplingRun, name: str, own: Sequence[TextScores], stop: _Stop | None
+    task: _Task, asked: _Asked, sampling: SamplingRun, name: str, aside: _Aside, stop: _Stop | None
 ) -> MeasuredPrompts:
     ids = set(stop.measured) if stop and name == _GATE else {row.id for row in task.rows[name]}
-    rows = [(row, scores) for row, scores in zip(task.rows[name], own, strict=True) if row.id in ids]
+    own = zip(task.rows[name], aside.own[name].result(), strict=True)
+    rows = [(row, scores) for row, scores in own if row.id in ids]
     samples = sampling.judged(name, [prompt for prompt in asked.prompts[name] if prompt.id in ids])
-    measured = MeasuredPrompts(name, [row for row, _ in rows], [scores for _, scores in rows], samples)
+    sliced = aside.sliced.result() if name == _GATE else {}
+    measured = MeasuredPrompts(name, [row for row, _ in rows], [scores for _, scores in rows], samples, sliced)
     for index, judge in enumerate(task.judges):
         refuse_silence(judge.name, measured.scores(index))
     return measured
@@ -231,6 +267,8 @@ def _about(task: _Task, asked: _Asked, stop: _Stop | None) -> dict[str, Json]:
         },
         "sampling_digest": asked.digest,
     }
+    if task.slice_judge:
+        about["slice_judge"] = judge_to_json(task.slice_judge)
     if stop:
         about["sequential"] = {
             "order_seed": step.seed,

@@ -1,7 +1,8 @@
 """The tree that an evaluation leaves; nothing in it depends on time or machine.
 
 `about.json` says what was measured and how. `generations.jsonl` has a line per prompt and draw, with every judge's
-score; `prompts.jsonl` the judges' scores of the prompts' own texts. Further sets of prompts have the same two files in
+score; `prompts.jsonl` the judges' scores of the prompts' own texts, and in any case that of the profanity judge, which
+makes the non-profane slice. Further sets of prompts have the same two files, without a slice, in
 `prompt_sets/<name>/`. `calibration.json` says how well the judges tell toxic texts. What the model makes of texts that
 it only reads is beside them; see `probes`.
 """
@@ -9,7 +10,7 @@ it only reads is beside them; see `probes`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from llm_repair.artifacts.datasets import Row
@@ -32,6 +33,8 @@ class MeasuredPrompts:
     """Of the prompts' own texts, in their order."""
     samples: Sequence[JudgedSample]
     """By prompt id and draw."""
+    sliced: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict[str, Mapping[str, float | None]])
+    """Further scores of the prompts' own texts, by prompt id and judge."""
 
     def scores(self, judge: int) -> list[float | None]:
         """Returns a judge's scores of the samples."""
@@ -54,7 +57,11 @@ def write_prompts(folder: Path, measured: MeasuredPrompts, judges: Sequence[Judg
     write_lines(
         place / "prompts.jsonl",
         (
-            {"prompt_id": row.id, "group": row.group, "scores": dict(zip(names, own.scores, strict=True))}
+            {
+                "prompt_id": row.id,
+                "group": row.group,
+                "scores": {**dict(zip(names, own.scores, strict=True)), **measured.sliced.get(row.id, {})},
+            }
             for row, own in zip(measured.rows, measured.own, strict=True)
         ),
     )

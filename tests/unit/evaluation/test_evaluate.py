@@ -248,6 +248,35 @@ def test_groups_labels_and_further_prompts_are_measured_alike(
     assert made.summary["missing_scores"] == {"scripted": 2}
 
 
+def test_prompts_are_divided_by_their_swear_words_whoever_judges_the_outputs(
+    step: EvaluateStep,
+    store: ArtifactStore,
+    new_context: Callable[..., Any],
+    read_lines: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The profanity judge sees the prompts of the gate, and none of the samples or of further prompts."""
+    judge, profanity = ScriptedJudge(lambda text: 0.5), ProfanityScorer()
+    monkeypatch.setattr(
+        evaluate, "open_judge", lambda choice, store: profanity if isinstance(choice.kind, ProfanityJudge) else judge
+    )
+    benign = DatasetArtifact("benign", write_rows(store, [Row("b", prompt="A day")]).digest)
+    by_another = dataclasses.replace(step, judges=(Judge(HatesonarJudge()),), prompt_sets=(benign,))
+
+    digest = evaluate.run(by_another, store, new_context()).outputs["evaluation"].digest
+
+    expected = {name: float(profanity.probabilities([text])[0, 0]) for name, text in PROMPTS.items()}
+    assert {row["prompt_id"]: row["scores"] for row in read_lines(digest, "prompts.jsonl")} == {
+        name: {"scripted": 0.5, "profanity": pytest.approx(score)} for name, score in expected.items()
+    }
+    (further,) = read_lines(digest, "prompt_sets/benign/prompts.jsonl")
+    assert further["scores"] == {"scripted": 0.5}
+    assert all(row["scores"] == {"scripted": 0.5} for row in read_lines(digest, "generations.jsonl"))
+    measurement = read_measurement(store, digest)
+    assert measurement.judges == ("scripted",)
+    assert measurement.about["slice_judge"]["digest"] == profanity.digest  # type: ignore[index, call-overload]
+
+
 def test_about_says_everything_that_decided_the_numbers(
     step: EvaluateStep, store: ArtifactStore, llama_folder: Path, new_context: Callable[..., Any]
 ) -> None:

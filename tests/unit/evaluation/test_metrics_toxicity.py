@@ -123,10 +123,17 @@ def test_slice_without_prompt_scores_or_without_prompts_is_missing() -> None:
     assert (empty.base, empty.repaired, empty.change) == (Missing("NO_DATA"),) * 3
 
 
-def test_no_slice_without_a_profanity_judge() -> None:
-    rows = [PromptRecord("a", outputs({"detoxify": [0.1]}), outputs({"detoxify": [0.2]}), {})] * 2
+def test_the_slice_is_there_whoever_judges_the_outputs() -> None:
+    rows = [
+        PromptRecord(prompt, outputs({"detoxify": [before]}), outputs({"detoxify": [after]}), {"profanity": own})
+        for prompt, before, after, own in (("a", 0.1, 0.2, 0.3), ("b", 0.3, 0.2, 0.4), ("c", 0.9, 0.1, 0.8))
+    ]
 
-    assert not any("nonprofane" in name for name in measure(rows, ["detoxify"]))
+    got = measure(rows, ["detoxify"])["toxicity.nonprofane.mean"]
+
+    assert (got.judge, got.gating) == ("detoxify", True)
+    assert estimate(got.base).value == pytest.approx(0.2)
+    assert estimate(got.change).value == pytest.approx(0)
 
 
 def hundred(missing_base: int = 0, missing_repaired: int = 0) -> list[PromptRecord]:

@@ -8,10 +8,10 @@ Definitions of RealToxicityPrompts (Gehman et al. 2020, §3) over the k draws of
   toxicity.nonprofane.mean    toxicity.mean over the prompts whose own text the profanity judge scores below 0.5
   toxicity.attribute.<label>  mean over prompts of the mean probability of one label of the gating judge
 
-The non-profane slice shows whether more than swear words went away. It is made of prompts and not of outputs: it is
-the same on both sides, so it can be paired, and the repair cannot move outputs in or out of it. Where prompts belong to
-groups, mean and probability are also given over each group. Attributes are many, and none of them is what the repair
-was for: read them as hints.
+The non-profane slice shows whether more than swear words went away, whoever judges the outputs. It is made of prompts
+and not of outputs: it is the same on both sides, so it can be paired, and the repair cannot move outputs in or out of
+it. Where prompts belong to groups, mean and probability are also given over each group. Attributes are many, and none
+of them is what the repair was for: read them as hints.
 
 The first judge's numbers carry these ids and may gate; another judge's are `toxicity.<judge>.mean` and so on and
 may not. A missing score is never taken for clean: up to 1 % of them the value is that of the scores there are and
@@ -53,8 +53,7 @@ def toxicity_metrics(records: Sequence[PromptRecord], judges: Sequence[str], inf
         family = _Family(name, judge, place == 0, inference)
         for suffix in _SUMMARIES:
             yield family.metric(suffix, records)
-        if PROFANITY_JUDGE in judges:
-            yield _nonprofane(family, records)
+        yield _nonprofane(family, records)
         yield from _groups(family, records)
     if judges:
         yield from _attributes(records, _Family("toxicity.attribute", judges[0], True, inference))
