@@ -27,10 +27,11 @@ def quick_lines() -> list[dict[str, Any]]:
 def test_quick_lines_name_every_case_and_have_exactly_the_columns(quick_lines: list[dict[str, Any]]) -> None:
     steps = {f"trainer.{case}.0.2m.{form}" for case in ("sft", "lora", "dpo") for form in ("fp32", "bf16")}
 
-    others = {"trainer.ranks.0.2m.fp32", "trainer.overhead", "trainer.memory.0.2m.full"}
+    others = {"trainer.ranks.0.2m.fp32", "trainer.overhead", "trainer.memory.0.2m.full", "trainer.gpu.0.2m.bf16"}
     assert {line["bench"] for line in quick_lines} == steps | others
     assert all(set(line) == COLUMNS for line in quick_lines)
-    assert all(line["seconds"] > 0 for line in quick_lines if not line["bench"].startswith("trainer.memory"))
+    timed = [line for line in quick_lines if not line["bench"].startswith(("trainer.memory", "trainer.gpu"))]
+    assert all(line["seconds"] > 0 for line in timed)
 
 
 def test_losses_in_fp32_are_those_of_trl_padded_and_padding_free(quick_lines: list[dict[str, Any]]) -> None:
@@ -49,6 +50,21 @@ def test_losses_of_two_ranks_are_those_of_one(quick_lines: list[dict[str, Any]])
         "2 ranks, FSDP2": True,
         "1 rank, 2 threads": None,
     }
+
+
+def test_a_machine_without_a_gpu_says_so(quick_lines: list[dict[str, Any]]) -> None:
+    (line,) = (line for line in quick_lines if line["bench"].startswith("trainer.gpu"))
+
+    assert (line["contender"] == "ours") is torch.cuda.is_available()
+    assert (line["seconds"] is None) is not torch.cuda.is_available()
+
+
+@pytest.mark.gpu
+def test_steps_on_a_gpu_lose_what_those_on_processors_do(quick_lines: list[dict[str, Any]]) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("there is no GPU")
+
+    assert [line["value_agrees"] for line in quick_lines if line["bench"].startswith("trainer.gpu")] == [True]
 
 
 def test_the_clock_leaves_out_the_first_step_of_each_run_and_what_lies_between_runs() -> None:
