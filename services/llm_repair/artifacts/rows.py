@@ -6,7 +6,7 @@ import datetime
 import decimal
 import hashlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -31,6 +31,8 @@ OPTIONAL_FIELDS = {
     DatasetKind.POOL: frozenset({"rejected"}),
     DatasetKind.UNPAIRED_POOL: frozenset({"chosen", "rejected"}),
 }
+LISTED_FIELDS = {DatasetKind.PROMPTS: "prompt", DatasetKind.TEXTS: "text"}
+"""Kinds of which a record may hold several, as a list in this field."""
 MAX_ID_CHARACTERS = 256
 NAMED_ROWS = 10
 """So many of the bad rows are named; all are counted."""
@@ -51,7 +53,7 @@ class ImportedRows:
     rows: tuple[Row, ...]
     """Those meant by the reference, sorted by id."""
     total: int
-    """Records in the source."""
+    """Records in the source, each text of a list by itself."""
     bad: tuple[BadRow, ...]
     duplicates: int
     """Records equal to another, of which one row was kept."""
@@ -65,6 +67,8 @@ def rows_from(records: Iterable[Record], source: DatasetRef, kind: DatasetKind) 
     * Of TEXTS, documents equal after normalisation are one, since some sources repeat a passage for each question.
     * Of an UNPAIRED_POOL, a row with neither `chosen` nor `rejected` has its `completion` as the one that `label` says.
     * LINES have their numbers as ids, whatever else the source calls them; `max_rows` keeps the first.
+    * A column may be named by its path into objects: `prompt.text` is how RealToxicityPrompts is released.
+    * A list of prompts or of texts, as in BOLD, is as many rows; to an id each adds its number, from 1.
     * Other columns pass through, except those named like a field; the group is passed as `group`, the label of
       LABELLED_TEXTS as `label`.
 
@@ -77,7 +81,7 @@ def rows_from(records: Iterable[Record], source: DatasetRef, kind: DatasetKind) 
     candidates: list[tuple[int, Row]] = []
     bad: list[BadRow] = []
     total = 0
-    for record in records:
+    for record in (one for read in records for one in _spread(read, source.fields, kind)):
         total += 1
         row = _row(record, source.fields, kind)
         bad.append(row) if isinstance(row, BadRow) else candidates.append((record.number, row))
@@ -100,6 +104,20 @@ def _key_hash(row: Row) -> int:
     return int.from_bytes(hashlib.sha256(normalized(key_text).encode("utf-8")).digest()[:8], "big")
 
 
+def _spread(record: Record, fields: FieldMap, kind: DatasetKind) -> Iterator[Record]:
+    """Yields a record for each text of a list, where the kind may have one; any other record as it is."""
+    field = LISTED_FIELDS.get(kind)
+    column = (getattr(fields, field) or field) if field else ""
+    texts, id_column = record.columns.get(column), fields.id or "id"
+    if not isinstance(texts, list) or not texts:
+        yield record
+        return
+    given = record.columns.get(id_column)
+    for number, text in enumerate(cast("list[object]", texts), start=1):
+        own = {id_column: f"{given}-{number}"} if isinstance(given, str | int) and given != "" else {}
+        yield Record(record.number, {**record.columns, **own, column: text})
+
+
 def _row(record: Record, fields: FieldMap, kind: DatasetKind) -> Row | BadRow:
     if record.fault:
         return BadRow(record.number, record.fault)
@@ -112,7 +130,7 @@ def _row(record: Record, fields: FieldMap, kind: DatasetKind) -> Row | BadRow:
         columns["label"] = fields.label or "label"
     texts: dict[str, str] = {}
     for name in KIND_FIELDS[kind]:
-        value = record.columns.get(columns[name])
+        value = _value(record.columns, columns[name])
         if fault := _text_fault(value, kind, name):
             return BadRow(record.number, f"{columns[name]}: {fault}")
         texts[name] = value if isinstance(value, str) and value.strip() else ""
@@ -120,7 +138,7 @@ def _row(record: Record, fields: FieldMap, kind: DatasetKind) -> Row | BadRow:
             texts[name] = texts[name].rstrip("\r\n")  # some sources keep the ends of their lines
     if kind is DatasetKind.UNPAIRED_POOL and not (texts["chosen"] or texts["rejected"]):
         return BadRow(record.number, "no continuation")
-    given = f"{record.number:09d}" if kind is DatasetKind.LINES else record.columns.get(columns["id"])
+    given = f"{record.number:09d}" if kind is DatasetKind.LINES else _value(record.columns, columns["id"])
     identity = _identity(given, texts)
     if identity is None:
         return BadRow(record.number, f"{columns['id']}: not a usable id")
@@ -131,14 +149,23 @@ def _row(record: Record, fields: FieldMap, kind: DatasetKind) -> Row | BadRow:
     return row if _is_storable(row) else BadRow(record.number, "not UTF-8")
 
 
+def _value(columns: Mapping[str, object], column: str) -> object:
+    """Returns what a column holds, or where there is none of that name what its path leads to; None for nothing."""
+    if column in columns:
+        return columns[column]
+    name, _, rest = column.partition(".")
+    inner = columns.get(name)
+    return _value(cast("Mapping[str, object]", inner), rest) if rest and isinstance(inner, Mapping) else None
+
+
 def _marks(record: Record, columns: Mapping[str, str]) -> dict[str, Json] | None:
     """Returns the group and label of a record, as far as it has them; None where a label is asked for and is none."""
     marks: dict[str, Json] = {}
-    group = record.columns.get(columns["group"])
+    group = _value(record.columns, columns["group"])
     if isinstance(group, str | int) and str(group).strip():
         marks["group"] = str(group).strip()
     if "label" in columns:
-        label = _truth(record.columns.get(columns["label"]))
+        label = _truth(_value(record.columns, columns["label"]))
         if label is None:
             return None
         marks["label"] = label

@@ -65,6 +65,50 @@ def test_lines_are_not_divided_by_hash_and_have_a_text(tmp_path: Path) -> None:
         imported(file, DatasetKind.LINES)
 
 
+def test_a_field_may_lie_within_an_object_as_in_real_toxicity_prompts(tmp_path: Path) -> None:
+    released = {"filename": "a.txt", "prompt": {"text": "So they", "toxicity": 0.1}, "meta": {"kind": {"name": "b"}}}
+    fields = FieldMap(prompt="prompt.text", group="meta.kind.name")
+    bare = {"prompt": {"toxicity": 0.1}}
+
+    (row,) = imported(json_lines(tmp_path / "rtp.jsonl", released), DatasetKind.PROMPTS, fields=fields).rows
+    with pytest.raises(DatasetInvalid, match=r"row 2: prompt\.text: missing; row 3: prompt\.text: missing"):
+        imported(json_lines(tmp_path / "more.jsonl", released, bare, {}), DatasetKind.PROMPTS, fields=fields)
+
+    assert (row.prompt, row.group, row.extra["filename"]) == ("So they", "b", "a.txt")
+
+
+def test_a_column_whose_name_has_a_point_goes_before_a_path(tmp_path: Path) -> None:
+    file = json_lines(tmp_path / "rows.jsonl", {"prompt.text": "a column", "prompt": {"text": "within"}})
+
+    (row,) = imported(file, DatasetKind.PROMPTS, fields=FieldMap(prompt="prompt.text")).rows
+
+    assert row.prompt == "a column"
+
+
+def test_a_list_of_prompts_is_as_many_rows_as_in_bold(tmp_path: Path) -> None:
+    released = {"domain": "gender", "name": "Ann", "category": "actors", "prompts": ["Ann is", "She was"]}
+    named = {"id": 7, "category": "singers", "prompts": ["He sang"]}
+    fields = FieldMap(prompt="prompts", group="category")
+
+    found = imported(json_lines(tmp_path / "bold.jsonl", released, named), DatasetKind.PROMPTS, fields=fields)
+
+    assert sorted((row.prompt, row.group) for row in found.rows) == [
+        ("Ann is", "actors"), ("He sang", "singers"), ("She was", "actors"),
+    ]  # fmt: skip
+    assert next(row.id for row in found.rows if row.group == "singers") == "7-1"
+    assert found.total == 3
+
+
+def test_a_list_is_bad_where_it_is_empty_or_holds_no_text_and_where_a_row_has_one_text(tmp_path: Path) -> None:
+    file = json_lines(tmp_path / "rows.jsonl", {"prompt": []}, {"prompt": ["a", 1]}, {"prompt": [""]})
+    pairs = json_lines(tmp_path / "pairs.jsonl", {"chosen": ["a"], "rejected": "b"})
+
+    with pytest.raises(DatasetInvalid, match="row 1: prompt: not text; row 2: prompt: not text; row 3: prompt: empty"):
+        imported(file, DatasetKind.PROMPTS)
+    with pytest.raises(DatasetInvalid, match="row 1: chosen: not text"):
+        imported(pairs, DatasetKind.SENTENCE_PAIRS)
+
+
 def test_pairs_of_sentences_have_a_wanted_one_and_a_kind_of_bias(tmp_path: Path) -> None:
     row = {"sent_more": "They never pay.", "sent_less": "We never pay.", "bias_type": "socioeconomic", "n": 3}
     fields = FieldMap(chosen="sent_less", rejected="sent_more", group="bias_type")
