@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from llm_repair.artifacts.blobs import BlobArea
+from llm_repair.artifacts.digests import hex_of
 from llm_repair.artifacts.objects import Objects
 from llm_repair.core.errors import ArtifactCorrupt, ArtifactNotFound
+
+_NO_CONTENT: Final = "sha256:" + "0" * 64
+"""A digest that no content has, so that whoever reads it is told that there is nothing."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +23,7 @@ class CheckpointRecord:
     step: int
     """Optimizer steps done, at least 0."""
     digest: str
-    """Of a tree."""
+    """Of a tree; of none that is stored, where the record itself cannot be read."""
 
 
 class Checkpoints:
@@ -34,45 +39,47 @@ class Checkpoints:
         self._prefix = prefix
 
     def newest_first(self) -> list[CheckpointRecord]:
-        """Lists the whole checkpoints; one with a missing blob or an unreadable record is left out."""
-        return [record for record in self._records() if self._is_whole(record.digest)]
+        """Lists the checkpoints; one that is torn too, which shows when it is read."""
+        names = [name for name in reversed(self._objects.names(self._prefix)) if name.isdigit()]
+        return [CheckpointRecord(int(name), self._digest(name)) for name in names]
 
     def put(self, step: int, folder: Path, *, keep: int) -> list[CheckpointRecord]:
-        """Stores a checkpoint, its record last; then drops all but the `keep` newest and returns those dropped."""
+        """Stores a checkpoint, its record last; then drops all older ones but the `keep - 1` newest, returned.
+
+        Later ones stay: whoever stores this one may have refused them, and must not lose its own to them.
+        """
         if step < 0 or keep < 1:
             raise ValueError("a checkpoint has a step of at least 0, and at least one is kept")
+        before = self.newest_first()
         record = CheckpointRecord(step, self.area.put_tree(folder).digest)
         place = f"{self._prefix}/{step:012d}"
         self._objects.put(place, json.dumps({"step": step, "digest": record.digest}).encode())
         self._objects.settle(place)
-        return self._drop(self._records()[keep:])
+        replaced = [other for other in before if other.step == step and other.digest != record.digest]
+        older = [other for other in before if other.step < step]
+        return self._drop(older[keep - 1 :]) + self._free(replaced)
 
     def clear(self) -> list[CheckpointRecord]:
         """Removes all checkpoints of the key and returns them."""
-        return self._drop(self._records())
+        return self._drop(self.newest_first())
 
-    def _records(self) -> list[CheckpointRecord]:
-        found: list[CheckpointRecord] = []
-        for name in reversed(self._objects.names(self._prefix)):
-            try:
-                document = json.loads(self._objects.get(f"{self._prefix}/{name}") or b"")
-                found.append(CheckpointRecord(int(name), str(document["digest"])))
-            except (ValueError, KeyError, TypeError):
-                continue
-        return found
-
-    def _is_whole(self, digest: str) -> bool:
+    def _digest(self, name: str) -> str:
         try:
-            blobs = self.area.entries(digest).values()
-        except (ArtifactNotFound, ArtifactCorrupt):
-            return False
-        return all(self._objects.size(self.area.blob_path(blob.digest)) == blob.size_bytes for blob in blobs)
+            digest = str(json.loads(self._objects.get(f"{self._prefix}/{name}") or b"")["digest"])
+            hex_of(digest)
+        except (ValueError, KeyError, TypeError, ArtifactNotFound):
+            return _NO_CONTENT
+        return digest
 
     def _drop(self, records: list[CheckpointRecord]) -> list[CheckpointRecord]:
         """Deletes records first, so that a crash in between leaves unused blobs and never a torn checkpoint."""
         for record in records:
             self._objects.delete(f"{self._prefix}/{record.step:012d}")
-        used = {path for record in self._records() for path in self._paths(record.digest)}
+        return self._free(records)
+
+    def _free(self, records: list[CheckpointRecord]) -> list[CheckpointRecord]:
+        """Deletes what only these checkpoints had, which have no record any more."""
+        used = {path for record in self.newest_first() for path in self._paths(record.digest)}
         for record in records:
             for path in self._paths(record.digest):
                 if path not in used:

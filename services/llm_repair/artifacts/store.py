@@ -116,14 +116,20 @@ class ArtifactStore:
         return winner
 
     def checkpoints(self, key: str) -> list[CheckpointRecord]:
-        """Lists the whole checkpoints of a step, newest first; this store then materializes their digests."""
+        """Lists the checkpoints of a step, newest first; this store then materializes their digests.
+
+        One that is torn is listed too and materializing it fails, so that whoever goes on from another can say so.
+        """
         checkpoints = self._checkpoints(key)
         records = checkpoints.newest_first()
         self._checkpoint_areas.update({record.digest: checkpoints.area for record in records})
         return records
 
     def put_checkpoint(self, key: str, step: int, folder: Path, *, keep: int = 2) -> None:
-        """Stores a checkpoint and drops all but the `keep` newest of this key, blobs included."""
+        """Stores a checkpoint and drops, blobs included, all older ones of this key but the `keep - 1` newest.
+
+        Later ones stay until a checkpoint passes them: whoever stores this one may have refused them.
+        """
         self._forget(self._checkpoints(key).put(step, folder, keep=keep))
 
     def put_partial(self, key: str, attempt: str, folder: Path) -> Artifact:

@@ -228,17 +228,51 @@ def test_checkpoints_go_when_the_result_is_committed(store: ArtifactStore, tmp_p
     assert store.checkpoints(KEY) == []
 
 
-def test_torn_checkpoint_is_left_out(tmp_path: Path) -> None:
+def checkpoint(store: ArtifactStore, folder: Path, step: int, content: bytes, **limits: int) -> None:
+    store.put_checkpoint(KEY, step, folder_of(folder / f"{step}-{len(content)}", {"state": content}), **limits)
+
+
+def test_torn_checkpoint_is_listed_and_found_torn_when_it_is_read(tmp_path: Path) -> None:
+    """Of four, one has lost a blob, one its manifest, and one the end of its record."""
     store = ArtifactStore((tmp_path / "store").as_uri())
-    for step in (1, 2):
-        store.put_checkpoint(KEY, step, folder_of(tmp_path / str(step), {"state": b"%d" % step * 10}))
-    torn = store.materialize(store.checkpoints(KEY)[0].digest)
-    stored = next(p for p in (tmp_path / "store").rglob("blobs/*/*/*") if p.read_bytes() == b"2" * 10)
+    for step in (1, 2, 3, 4):
+        checkpoint(store, tmp_path, step, b"%d" % step * 10, keep=4)
+    whole = store.checkpoints(KEY)
+    blob = next(p for p in (tmp_path / "store").rglob("blobs/*/*/*") if p.read_bytes() == b"2" * 10)
+    blob.unlink()
+    next((tmp_path / "store").rglob(f"trees/*/*/{whole[1].digest.removeprefix('sha256:')}")).unlink()
+    next((tmp_path / "store").rglob("000000000004")).write_text('{"step": 4')
 
-    stored.unlink()
+    records = store.checkpoints(KEY)
 
-    assert torn.is_dir()
-    assert [record.step for record in store.checkpoints(KEY)] == [1]
+    assert [record.step for record in records] == [4, 3, 2, 1]
+    for torn in records[:3]:
+        with pytest.raises(ArtifactNotFound):
+            store.materialize(torn.digest)
+    assert (store.materialize(records[3].digest) / "state").read_bytes() == b"1" * 10
+    store.commit_result(result("a"))
+    assert store.checkpoints(KEY) == []
+
+
+def test_later_checkpoints_do_not_push_out_the_one_that_is_stored(tmp_path: Path) -> None:
+    """An attempt that has refused 20 and 30 starts over; as it passes them, they go."""
+    store = ArtifactStore((tmp_path / "store").as_uri())
+    listed = []
+    for step in (20, 30, 5, 10, 15, 25, 35):
+        checkpoint(store, tmp_path, step, b"%d" % step)
+        listed.append([record.step for record in store.checkpoints(KEY)])
+
+    assert listed == [[20], [30, 20], [30, 20, 5], [30, 20, 10, 5], [30, 20, 15, 10], [30, 25, 20], [35, 30]]
+
+
+def test_checkpoint_that_is_made_again_frees_the_space_of_the_other(tmp_path: Path) -> None:
+    store = ArtifactStore((tmp_path / "store").as_uri())
+    checkpoint(store, tmp_path, 1, b"first" * 100)
+    checkpoint(store, tmp_path, 1, b"second" * 100)
+
+    sizes = {p.stat().st_size for p in (tmp_path / "store").rglob("blobs/*/*/*")}
+
+    assert sizes == {600}
 
 
 def test_partial_of_a_cancelled_attempt_is_no_result(store: ArtifactStore, tmp_path: Path) -> None:

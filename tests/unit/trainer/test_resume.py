@@ -239,6 +239,41 @@ def test_run_whose_checkpoints_are_all_torn_starts_over_and_says_so(
     assert summary["weights_digest"] == undisturbed["dpo"]["weights_digest"]
 
 
+def cut(place: Path) -> None:
+    content = place.read_bytes()
+    place.chmod(0o644)
+    place.write_bytes(content[: len(content) // 2])
+
+
+@pytest.mark.parametrize("torn", [1, 2])
+@pytest.mark.parametrize("part", ["record", "tree", "weights"])
+def test_checkpoint_that_the_disk_has_torn_is_refused_and_never_passed_over(
+    killed: Path, undisturbed: dict[str, Mapping[str, Json]], tmp_path: Path, part: str, torn: int
+) -> None:
+    """Of those of steps 4 and 2, the newest or both have lost half of one file in the store."""
+    shutil.copytree(killed / "dpo-5", tmp_path, dirs_exist_ok=True)
+    store = ArtifactStore(f"file://{tmp_path}/store")
+    step = prepare(store, killed / "base", METHODS["dpo"])
+    (home,) = (tmp_path / "store").glob(f"projects/*/checkpoints/{step_key(step)}")
+    for record in store.checkpoints(step_key(step))[:torn]:
+        tree = next(home.glob(f"trees/*/*/{record.digest.removeprefix('sha256:')}"))
+        weights = json.loads(tree.read_text())["entries"]["weights.safetensors"]["digest"].removeprefix("sha256:")
+        places = {
+            "record": home / f"{record.step:012d}",
+            "tree": tree,
+            "weights": next(home.glob(f"blobs/*/*/{weights}")),
+        }
+        cut(places[part])
+
+    summary, context = attempt(step, tmp_path)
+
+    reason = "ARTIFACT_NOT_FOUND" if part == "record" else "ARTIFACT_CORRUPT"
+    refused = [("checkpoint refused", {"step": number, "reason": reason}) for number in (4, 2)[:torn]]
+    gone_on = ("started over", {"refused": 2}) if torn == 2 else ("resumed from checkpoint", {"step": 2})
+    assert context.notes == [*refused, gone_on]
+    assert summary["weights_digest"] == undisturbed["dpo"]["weights_digest"]
+
+
 def test_checkpoint_with_half_a_weights_file_is_refused(
     killed: Path, undisturbed: dict[str, Mapping[str, Json]], tmp_path: Path
 ) -> None:
