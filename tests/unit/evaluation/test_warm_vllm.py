@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -19,6 +21,8 @@ from llm_repair.evaluation.engines import registry, vllm, warm_vllm
 from llm_repair.evaluation.engines.engine import EngineStart
 from llm_repair.evaluation.engines.vllm import VllmEngine
 from llm_repair.evaluation.engines.warm_vllm import WarmVllm
+from llm_repair.models.inference.generation import Prompt
+from llm_repair.models.inference.sampling import Sampling
 
 FP32, BF16 = WeightFormat.FLOAT32, WeightFormat.BFLOAT16
 
@@ -164,12 +168,15 @@ class ScriptedCore:
 
     def __init__(self, *, breaks_at_step: int | None = None) -> None:
         self.under_way: list[str] = []
+        self.asked: list[Any] = []
+        """Parameters of the requests."""
         self.most = 0
         self.steps = 0
         self._breaks_at_step = breaks_at_step
 
     def add_request(self, request: str, prompt: object, params: object) -> None:
         self.under_way.append(request)
+        self.asked.append(params)
         self.most = max(self.most, len(self.under_way))
 
     def abort_request(self, requests: Sequence[str]) -> None:
@@ -181,7 +188,8 @@ class ScriptedCore:
             raise RuntimeError("the core died")
         done = [self.under_way.pop() for _ in range(min(2, len(self.under_way)))]
         waiting = [SimpleNamespace(request_id=request, finished=False) for request in self.under_way]
-        return [SimpleNamespace(request_id=request, finished=True) for request in done] + waiting
+        made = [SimpleNamespace(token_ids=[7, 4])]
+        return [SimpleNamespace(request_id=request, finished=True, outputs=made) for request in done] + waiting
 
 
 def running(core: ScriptedCore) -> VllmEngine:
@@ -189,6 +197,35 @@ def running(core: ScriptedCore) -> VllmEngine:
     engine._llm = SimpleNamespace(llm_engine=core)
     engine._is_usable = True
     return engine
+
+
+def test_the_seed_of_a_request_is_of_seed_prompt_and_draw_whoever_else_is_asked() -> None:
+    """The first 63 bits of sha256, little-endian, as vLLM takes no more; so an attempt that goes on draws the same."""
+    core = ScriptedCore()
+    engine = running(core)
+    engine._params = SimpleNamespace
+    engine._tokens = SimpleNamespace(  # type: ignore[assignment]
+        stop_ids=frozenset({9, 4}), continuation_text=lambda prompt, new: f"{prompt} {new}"
+    )
+    engine._context_tokens = 100
+    sampling = Sampling(draws=2, max_new_tokens=5, top_p=0.9, temperature=0.7, seed=3)
+
+    def seeds(names: str, seed: int = 3) -> list[int]:
+        core.asked.clear()
+        prompts = [Prompt(name, (1, 2)) for name in names]
+        (made,) = engine.generate(prompts, dataclasses.replace(sampling, seed=seed), beat=lambda: None)
+        assert [(one.prompt_id, one.draw, one.tokens) for one in made] == [(n, d, 1) for n in names for d in range(2)]
+        return [params.seed for params in core.asked]
+
+    def expected(name: str, draw: int) -> int:
+        return int.from_bytes(hashlib.sha256(f"3\0{name}\0{draw}".encode()).digest()[:8], "little") // 2
+
+    assert seeds("ab") == [expected(name, draw) for name in "ab" for draw in range(2)]
+    assert vars(core.asked[0]) == {
+        "max_tokens": 5, "temperature": 0.7, "top_p": 0.9, "stop_token_ids": [4, 9], "seed": expected("a", 0),
+    }  # fmt: skip
+    assert seeds("b") == [expected("b", draw) for draw in range(2)]
+    assert not set(seeds("ab", seed=4)) & {expected(name, draw) for name in "ab" for draw in range(2)}
 
 
 def requests(count: int) -> Any:

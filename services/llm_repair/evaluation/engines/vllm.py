@@ -83,7 +83,8 @@ class VllmEngine:
                 max_num_batched_tokens=_BATCHED_TOKENS,
                 # Otherwise a batch would have to hold the longest sequence.
                 enable_chunked_prefill=True,
-                # A cached prefix has no log-probabilities, and the prompts here share none.
+                # A cached prefix has no log-probabilities, and would outlive weights that are replaced. The draws of a
+                # prompt share theirs, but that is a few dozen tokens.
                 enable_prefix_caching=False,
                 generation_config="vllm",
                 trust_remote_code=False,
