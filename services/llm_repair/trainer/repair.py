@@ -32,7 +32,7 @@ from llm_repair.models.training.adapters import TrainableModel, make_trainable
 from llm_repair.models.training.batches import PairText, TokenisedSample, tokenise
 from llm_repair.models.training.checkpoints import Checkpoints
 from llm_repair.models.training.encoding import encoding_of
-from llm_repair.models.training.faults import full_disk_named, out_of_memory_named
+from llm_repair.models.training.faults import full_disk_named, out_of_memory_named, require_known_tokens
 from llm_repair.models.training.loop import TrainingResult, TrainingRun
 from llm_repair.models.training.ranks import Ranks, joined, own_device, require_devices
 from llm_repair.trainer import lineage
@@ -53,7 +53,7 @@ def run(step: RepairStep, store: ArtifactStore, context: StepContext) -> StepOut
       DatasetInvalid: a selected sample is unknown, lacks a continuation the method needs, or has no token.
       PoolTooSmall: nothing was selected, or a single utility text.
       PromptTooLong: a prompt leaves no room for a continuation.
-      ModelInvalid: the model cannot be trained as the method asks.
+      ModelInvalid: the model cannot be trained as the method asks, or does not know a token of its tokenizer.
       LossNotFinite, GradientExploded: training diverged; nothing is published.
       OutOfMemory: memory does not suffice, on halved micro-batches too; nothing is published.
       StorageFull: neither a checkpoint nor the model finds space; nothing is published.
@@ -118,9 +118,9 @@ def _tokenised(
 ) -> _Samples:
     longest = min(step.method.max_tokens, context_tokens(model.config))
     encoding = encoding_of(load_tokenizer(base))
-    return _Samples(
-        *(tokenise(part, encoding, max_tokens=longest) for part in (texts.training, texts.held_out, utility))
-    )
+    parts = [tokenise(part, encoding, max_tokens=longest) for part in (texts.training, texts.held_out, utility)]
+    require_known_tokens((sample for part in parts for sample in part), int(model.config.get_text_config().vocab_size))
+    return _Samples(*parts)
 
 
 @dataclass(frozen=True)

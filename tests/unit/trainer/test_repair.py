@@ -27,6 +27,7 @@ from llm_repair.core.errors import (
     AdapterNotApplied,
     DatasetInvalid,
     LossNotFinite,
+    ModelInvalid,
     PoolTooSmall,
     PromptTooLong,
     StepCancelled,
@@ -314,6 +315,17 @@ def test_prompt_longer_than_the_context_is_refused_by_id(run_repair: Run) -> Non
     """The model's context is 32 tokens, shorter than max_tokens; a word is a token."""
     with pytest.raises(PromptTooLong, match="long"):
         run_repair(DPO, rows=[*pairs(4), Row("long", "you " * 32, "kind", "bad")])
+
+
+def test_tokenizer_with_more_tokens_than_the_model_is_refused(run_repair: Run) -> None:
+    """The model knows the ids 0 to 9, "and" is 10."""
+    model = llama()
+    model.resize_token_embeddings(10)
+
+    with pytest.raises(ModelInvalid) as refused:
+        run_repair(DPO, model=model, rows=[Row("one", "you and you", "kind", "mean"), Row("two", "you", "good", "bad")])
+
+    assert refused.value.metadata == {"token": "10", "vocabulary": "10"}
 
 
 def test_long_continuations_lose_their_end_and_are_counted(run_repair: Run) -> None:

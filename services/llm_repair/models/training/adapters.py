@@ -75,7 +75,7 @@ def make_trainable(model: PreTrainedModel, trainable: Trainable, *, seed: int) -
     backward pass, because no gradient is asked for below the first trained layer.
 
     Raises:
-      ModelInvalid: the layers of the architecture cannot be found, or there are fewer than asked for.
+      ModelInvalid: the layers of the architecture cannot be found or take no adapters, or are fewer than asked for.
     """
     model.eval()
     match trainable:
@@ -138,7 +138,11 @@ def _low_rank(model: PreTrainedModel, trainable: LoraParameters, seed: int) -> T
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        adapters = get_peft_model(model, config)
+        try:
+            adapters = get_peft_model(model, config)
+        except ValueError as error:
+            kind = str(model.config.model_type)
+            raise ModelInvalid(f"the linear layers of a {kind} model take no adapters", model_type=kind) from error
     assert isinstance(adapters, PeftModel)
     inner = adapters.get_base_model()
     assert isinstance(inner, PreTrainedModel)

@@ -1,17 +1,24 @@
-"""What ends a training run: nothing to learn, no finite numbers, exploding gradients, too little memory or space."""
+"""What ends a training run: tokens it cannot learn, no finite numbers, exploding gradients, too little memory or space."""
 
 from __future__ import annotations
 
 import errno
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 import torch
 from safetensors import SafetensorError
 
-from llm_repair.core.errors import DatasetInvalid, GradientExploded, LossNotFinite, OutOfMemory, StorageFull
+from llm_repair.core.errors import (
+    DatasetInvalid,
+    GradientExploded,
+    LossNotFinite,
+    ModelInvalid,
+    OutOfMemory,
+    StorageFull,
+)
 from llm_repair.core.repair import RepairMethod
 from llm_repair.models.training.batches import NAMED_IDS, TokenisedSample
 
@@ -29,6 +36,20 @@ def require_learnt_tokens(samples: Sequence[TokenisedSample]) -> None:
         named = masked[:NAMED_IDS]
         message = f"{len(masked)} samples have no token to learn; the first are {', '.join(named)}"
         raise DatasetInvalid(message, count=len(masked), ids=",".join(named))
+
+
+def require_known_tokens(samples: Iterable[TokenisedSample], vocabulary: int) -> None:
+    """Refuses a tokenizer that makes tokens for which the model has no embedding.
+
+    vocabulary: how many the model has.
+
+    Raises:
+      ModelInvalid: carries the largest token met and the number of embeddings.
+    """
+    largest = max(max(map(max, (sample.prompt, *sample.continuations))) for sample in samples)
+    if largest >= vocabulary:
+        message = f"the tokenizer makes token {largest}, but the model has embeddings for {vocabulary} tokens only"
+        raise ModelInvalid(message, token=largest, vocabulary=vocabulary)
 
 
 def require_finite(value: float, step: int, what: str) -> None:

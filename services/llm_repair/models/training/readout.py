@@ -87,4 +87,5 @@ def head_is_linear(model: PreTrainedModel, sample: TokenisedSample) -> bool:
 
 def takes_positions(model: PreTrainedModel) -> bool:
     """Says whether positions can be given; models with ALiBi derive them from the mask and cannot be packed."""
-    return "position_ids" in inspect.signature(model.base_model.forward).parameters
+    has_alibi = bool(getattr(model.config, "alibi", False))  # by option in Falcon, whose forward names both
+    return not has_alibi and "position_ids" in inspect.signature(model.base_model.forward).parameters

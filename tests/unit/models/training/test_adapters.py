@@ -13,6 +13,8 @@ from transformers import (
     GPTNeoXForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
+    MambaConfig,
+    MambaForCausalLM,
     PreTrainedModel,
 )
 
@@ -117,6 +119,16 @@ def test_fresh_adapters_change_nothing_and_trained_ones_survive_the_merge(
     assert (trained - base).abs().max() > 1e-2
     torch.testing.assert_close(merged(ids).logits, trained, atol=1e-4, rtol=1e-4)
     assert [name for name, _ in merged.named_parameters()] == names
+
+
+def test_layers_that_take_no_adapters_are_refused() -> None:
+    """peft refuses the projections of state-space models, whose kernels read the weights themselves."""
+    model = MambaForCausalLM(MambaConfig(vocab_size=20, hidden_size=16, num_hidden_layers=2, state_size=4, **IDS))
+
+    with pytest.raises(ModelInvalid, match="mamba") as refused:
+        make_trainable(model, LoraParameters(rank=2), seed=0)
+
+    assert refused.value.metadata == {"model_type": "mamba"}
 
 
 def test_start_values_of_adapters_depend_on_the_seed_alone() -> None:

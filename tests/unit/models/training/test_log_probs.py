@@ -9,6 +9,8 @@ import torch
 from transformers import (
     BloomConfig,
     BloomForCausalLM,
+    FalconConfig,
+    FalconForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
     GPT2Config,
@@ -80,6 +82,14 @@ def bloom() -> PreTrainedModel:
     return wide(BloomForCausalLM(BloomConfig(vocab_size=VOCABULARY, hidden_size=32, n_layer=2, n_head=4, **IDS)))
 
 
+def falcon() -> PreTrainedModel:
+    """Places tokens by ALiBi too, although its forward names positions."""
+    config = FalconConfig(
+        vocab_size=VOCABULARY, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, alibi=True, **IDS
+    )
+    return wide(FalconForCausalLM(config))
+
+
 SAMPLES = [TokenisedSample(str(i), tuple(range(3, 5 + i)), (tuple(range(7, 11 + i)), (9,) * (1 + i))) for i in range(5)]
 
 packable = pytest.mark.parametrize("make", [llama, qwen, pythia, gpt2])
@@ -129,7 +139,7 @@ def test_plain_attention_models_are_packed_and_gathered(make: Callable[[], PreTr
     assert layout_for(model, SAMPLES, prompt_in_loss=False)(SAMPLES).attention_mask.dim() == 4
 
 
-@pytest.mark.parametrize("make", [gemma, bloom])
+@pytest.mark.parametrize("make", [gemma, bloom, falcon])
 def test_models_that_the_fast_forms_would_get_wrong_go_the_plain_way(make: Callable[[], PreTrainedModel]) -> None:
     model = make()
     log_probs = LogProbs(model, SAMPLES, prompt_in_loss=False, half=False)
