@@ -119,7 +119,7 @@ def _tokenised(
     longest = min(step.method.max_tokens, context_tokens(model.config))
     encoding = encoding_of(load_tokenizer(base))
     parts = [tokenise(part, encoding, max_tokens=longest) for part in (texts.training, texts.held_out, utility)]
-    require_known_tokens((sample for part in parts for sample in part), int(model.config.get_text_config().vocab_size))
+    require_known_tokens((sample for part in parts for sample in part), int(model.config.vocab_size))
     return _Samples(*parts)
 
 

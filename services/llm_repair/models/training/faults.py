@@ -1,4 +1,4 @@
-"""What ends a training run: tokens it cannot learn, no finite numbers, exploding gradients, too little memory or space."""
+"""What ends a training run: tokens not to be learnt, no finite numbers, exploding gradients, too little space."""
 
 from __future__ import annotations
 
