@@ -30,6 +30,7 @@ ABOUT: dict[str, Any] = {
     "judges": [{"name": "profanity", "digest": "a"}, {"name": "hatesonar", "digest": "b"}],
     "window_tokens": 1024,
     "corpora": {"boolq": "sha256:" + "2" * 64},
+    "sampling_digest": "sha256:" + "3" * 64,
 }
 SCORES = {
     "base": {"p1": [0.9, 0.1], "p2": [0.2, 0.4], "p3": [0.6, 0.6]},
@@ -100,7 +101,6 @@ def whole_tree(side: str) -> Tree:
     files["about.json"] |= {
         "judges": [{"name": "profanity", "digest": "a", "labels": ["threat", "insult"]}, ABOUT["judges"][1]],
         "model": {"weights_digest": f"sha256:{side}"},
-        "sampling_digest": "sha256:" + "3" * 64,
         **{name: {"set": "sha256:" + "4" * 64} for name in SETS},
     }
     for line in files["generations.jsonl"]:
@@ -523,6 +523,15 @@ def test_what_was_not_measured_alike_is_refused_by_name(
 
     assert named in refused.value.message
     assert named in refused.value.metadata["differs"]
+
+
+@pytest.mark.parametrize("name", ["protocol", "judges", "sampling_digest"])
+def test_what_neither_side_has_recorded_proves_nothing(store: ArtifactStore, tmp_path: Path, name: str) -> None:
+    base, repaired = tree("base"), tree("repaired")
+    del base["about.json"][name], repaired["about.json"][name]
+
+    with pytest.raises(EvaluationMismatch, match=rf"{name} \(not recorded\)"):
+        compare(store, base, repaired, Context(tmp_path))
 
 
 def test_all_differences_are_named_at_once(store: ArtifactStore, tmp_path: Path) -> None:

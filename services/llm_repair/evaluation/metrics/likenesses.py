@@ -26,7 +26,9 @@ _MUST_EQUAL = (
     "start_token",
     "sampling_digest",
 )
-"""Fields of `about.json` that both sides must share; `sampling_digest` proves equal prompts and equal noise."""
+"""Fields of `about.json` that both sides must share."""
+_MUST_BE_RECORDED = ("protocol", "judges", "sampling_digest")
+"""Without them nothing is proved: the last one is of prompts, token by token, and noise."""
 
 
 def refuse_unlike(base: Measurement, repaired: Measurement) -> None:
@@ -39,7 +41,7 @@ def refuse_unlike(base: Measurement, repaired: Measurement) -> None:
       EvaluationMismatch: something differs; names all of it, units by their number and not by their ids.
     """
     differs = [name for name in _MUST_EQUAL if base.about.get(name) != repaired.about.get(name)]
-    differs += [f"{name} (not recorded)" for name in ("protocol", "judges") if not base.about.get(name)]
+    differs += [f"{name} (not recorded)" for name in _MUST_BE_RECORDED if not base.about.get(name)]
     differs += [*_unlike_prompts(base, repaired), *_unlike_texts(base, repaired)]
     if differs:
         raise EvaluationMismatch(
