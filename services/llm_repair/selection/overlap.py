@@ -20,7 +20,7 @@ from llm_repair.core.execution import Json, StepContext, StepOutput
 from llm_repair.core.references import normalized
 from llm_repair.core.selection import TextView
 from llm_repair.core.steps import OverlapStep
-from llm_repair.selection.features import load_embeddings
+from llm_repair.selection.features import Embeddings, load_embeddings
 from llm_repair.selection.near_duplicates import Float32Array, Pairs, near_rows
 from llm_repair.selection.shards import ONE_SHARD, Shards
 
@@ -102,25 +102,7 @@ def _near(
     prompts: _Prompts,
     equal: Pairs,
 ) -> dict[str, Json]:
-    of_pool, of_prompts = (
-        load_embeddings(
-            store,
-            digest,
-            rows.ids,
-            pool_digest=of_rows,
-            text_view=TextView.PROMPT,
-            field=field,
-            beat=context.raise_if_cancelled,
-        )
-        for field, digest, rows, of_rows in (
-            ("pool_embeddings_digest", step.pool_embeddings_digest, pool, step.pool_digest),
-            ("prompts_embeddings_digest", step.prompts_embeddings_digest, prompts, step.prompts_digest),
-        )
-    )
-    if of_pool.encoder != of_prompts.encoder:
-        raise FeaturesInvalid(
-            "pool and prompts were embedded by two encoders", pool=of_pool.encoder, prompts=of_prompts.encoder
-        )
+    of_pool, of_prompts = _embeddings(step, store, pool, prompts, context.raise_if_cancelled)
 
     def beat(compared: int) -> None:
         context.raise_if_cancelled()
@@ -136,6 +118,32 @@ def _near(
         "truncated": of_pool.truncated + of_prompts.truncated,
         "nearest": _quantiles(found.nearest),
     }
+
+
+def _embeddings(
+    step: OverlapStep, store: ArtifactStore, pool: _Prompts, prompts: _Prompts, beat: Callable[[], None]
+) -> tuple[Embeddings, Embeddings]:
+    """Returns those of the pool and of the evaluation's prompts, by one encoder."""
+    of_pool, of_prompts = (
+        load_embeddings(
+            store,
+            digest,
+            rows.ids,
+            pool_digest=of_rows,
+            text_view=TextView.PROMPT,
+            field=field,
+            beat=beat,
+        )
+        for field, digest, rows, of_rows in (
+            ("pool_embeddings_digest", step.pool_embeddings_digest, pool, step.pool_digest),
+            ("prompts_embeddings_digest", step.prompts_embeddings_digest, prompts, step.prompts_digest),
+        )
+    )
+    if of_pool.encoder != of_prompts.encoder:
+        raise FeaturesInvalid(
+            "pool and prompts were embedded by two encoders", pool=of_pool.encoder, prompts=of_prompts.encoder
+        )
+    return of_pool, of_prompts
 
 
 def _pairs_to_json(pairs: Pairs, pool: _Prompts, prompts: _Prompts) -> dict[str, Json]:

@@ -56,8 +56,6 @@ def test_a_text_without_a_usable_score_is_missing_and_the_others_are_not(trouble
     judged = judge_texts(WordJudge(lambda text: trouble if text == "bad" else None), ["a", "bad", "ab"])
 
     assert judged.scores == (0.1, None, 0.2)
-    assert judged.missing == 1
-    assert judged.mean == pytest.approx(0.15)
     assert np.isnan(judged.probabilities[1]).all()
 
 
@@ -93,7 +91,8 @@ def test_a_defect_of_the_judge_is_not_taken_for_a_bad_text() -> None:
 def test_no_texts_give_no_scores() -> None:
     judged = judge_texts(WordJudge(), [])
 
-    assert (judged.scores, judged.mean, judged.missing) == ((), None, 0)
+    assert judged.scores == ()
+    assert judged.probabilities.shape == (0, 2)
 
 
 def test_judging_can_be_cancelled() -> None:

@@ -31,17 +31,6 @@ class Judgement:
     probabilities: Probabilities
     """(texts, labels); rows of NaN where the score is missing."""
 
-    @property
-    def missing(self) -> int:
-        """Number of texts without a score."""
-        return self.scores.count(None)
-
-    @property
-    def mean(self) -> float | None:
-        """Mean of the scores there are; None without any."""
-        known = [score for score in self.scores if score is not None]
-        return math.fsum(known) / len(known) if known else None
-
 
 def judge_texts(
     judge: Judge, texts: Sequence[str], *, threads: int | None = None, beat: Callable[[int], None] = lambda done: None
