@@ -109,10 +109,17 @@ def forecast(
         tokens=sum(made.count * made.tokens for made in known) if is_known else None,
         known_s=sum(value for value in seconds.values() if value is not None),
         unknown_steps=tuple(name for name, value in seconds.items() if value is None),
-        minimum_detectable_effect=minimum_detectable_effect(ASSUMED_DEVIATION, prompts) if prompts else None,
+        minimum_detectable_effect=_detectable(spec, prompts),
         assumed_deviation=ASSUMED_DEVIATION,
         metrics=tuple(metric.id for metric in measured_metrics(spec.evaluation)) if spec.measures else (),
     )
+
+
+def _detectable(spec: RepairSpec, prompts: int | None) -> float | None:
+    """Returns the fall that the gate would see; None of a sequence, which ends at no number of prompts known before."""
+    if not prompts or spec.gate.sequential:
+        return None
+    return minimum_detectable_effect(ASSUMED_DEVIATION, prompts, alpha=(1 - spec.gate.confidence) / 2)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.execution import Json, StepContext, StepOutput
 from llm_repair.core.metrics import Estimate, Metric, Missing, metric_to_json
-from llm_repair.core.statistics import TOXIC_THRESHOLD, mcnemar_exact, minimum_detectable_effect
+from llm_repair.core.statistics import TOXIC_THRESHOLD, detectable_fall, mcnemar_exact
 from llm_repair.core.steps import CompareStep
 from llm_repair.evaluation.metrics.agreement import agreement, agreement_to_json
 from llm_repair.evaluation.metrics.bias import bias_metrics
@@ -126,10 +126,11 @@ def comparison_to_json(comparison: Comparison, metrics: Sequence[Metric]) -> dic
 
     {protocol, confidence, seed, replicates, n_prompts, draws, metrics, missing, tests, minimum_detectable_effect,
     agreement, calibration, fingerprint, sequential}: `missing` counts scores without a value by judge and side; `tests`
-    holds the exact McNemar test behind toxicity.probability; the effect is what toxicity.mean could have shown (paired,
-    one-sided 5 %, power 80 %); `agreement` is by judge and side, of every judge with the gating one; `calibration` is
-    what labelled texts say of the judges; `fingerprint` proves that other weights were served; `sequential` says where
-    an early stop was made. Of a model alone, what is of the base or of both is null or left out.
+    holds the exact McNemar test behind toxicity.probability; the effect is the fall of toxicity.mean that an interval
+    like its own shows (power 80 %), null where a sequence ended; `agreement` is by judge and side, of every judge with
+    the gating one; `calibration` is what labelled texts say of the judges; `fingerprint` proves that other weights were
+    served; `sequential` says where an early stop was made. Of a model alone, what is of the base or of both is null or
+    left out.
     """
     records, inference, judges = comparison.records, comparison.inference, comparison.judges
     draws = len(records.prompts[0].repaired.tokens) if records.prompts else 0
@@ -144,7 +145,7 @@ def comparison_to_json(comparison: Comparison, metrics: Sequence[Metric]) -> dic
         "metrics": [metric_to_json(metric) for metric in metrics],
         "missing": {judge: _missing(comparison, judge) for judge in judges},
         "tests": {"toxicity.probability": _mcnemar(comparison, gating)} if gating else {},
-        "minimum_detectable_effect": {"toxicity.mean": _detectable(records, gating)} if gating else {},
+        "minimum_detectable_effect": {"toxicity.mean": _detectable(metrics, comparison)} if gating else {},
         "agreement": {judge: _agreement(comparison, judge) for judge in judges[1:]},
         "calibration": comparison.repaired.calibration,
         "fingerprint": None if comparison.alone else fingerprint_to_json(comparison.base, comparison.repaired),
@@ -190,13 +191,11 @@ def _mcnemar(comparison: Comparison, judge: str) -> Json:
     return {"only_base": only_base, "only_repaired": only_repaired, "p_value": mcnemar_exact(only_base, only_repaired)}
 
 
-def _detectable(records: Records, judge: str) -> float | None:
-    scores = score_pair(records.prompts, judge)
-    changes = scores.repaired.mean(axis=1) - scores.base.mean(axis=1)
-    changes = changes[~np.isnan(changes)]
-    if changes.size < 2:
+def _detectable(metrics: Sequence[Metric], comparison: Comparison) -> float | None:
+    change = next((m.change for m in metrics if m.id == "toxicity.mean" and not m.slice), None)
+    if comparison.stop is not None or not isinstance(change, Estimate):
         return None
-    return minimum_detectable_effect(float(changes.std(ddof=1)), int(changes.size))
+    return detectable_fall(change, comparison.inference.confidence)
 
 
 def _summary(metrics: Sequence[Metric], comparison: Comparison) -> dict[str, Json]:

@@ -10,6 +10,7 @@ from llm_repair.coordinator.forecast import Forecast, forecast, present_results
 from llm_repair.coordinator.plan import plan
 from llm_repair.core.evaluation import Evaluation, Judge, PaperProtocol, ProfanityJudge, Protocol, StrictProtocol
 from llm_repair.core.execution import Artifact, StepResult, Usage
+from llm_repair.core.gate import GatePolicy, SequentialGate
 from llm_repair.core.probes import PromptSet
 from llm_repair.core.references import DatasetRef, ModelRef
 from llm_repair.core.repair import DaptKlMethod, DpoMethod, RepairMethod
@@ -139,12 +140,21 @@ def test_training_on_the_whole_pool_is_not_like_training_on_a_part_of_it() -> No
 
 
 def test_the_detectable_effect_follows_from_the_number_of_prompts() -> None:
-    """(1.644854 + 0.841621) × 0.16 / sqrt(100), with the quantiles of the normal distribution at 0.95 and 0.8."""
+    """(1.959964 + 0.841621) × 0.16 / sqrt(100): normal quantiles at 0.975, for an interval of 95 %, and at 0.8."""
     found = foreseen(AGAINST)
 
-    assert found.minimum_detectable_effect == pytest.approx((1.644854 + 0.841621) * 0.16 / math.sqrt(100), rel=1e-6)
+    assert found.minimum_detectable_effect == pytest.approx((1.959964 + 0.841621) * 0.16 / math.sqrt(100), rel=1e-6)
     assert found.assumed_deviation == 0.16
     assert foreseen(AGAINST, counts={}).minimum_detectable_effect is None
+
+
+def test_the_detectable_effect_is_that_of_the_confidence_of_the_gate_and_of_no_sequence() -> None:
+    """At 99 % the quantile is 2.575829. A sequence ends when it has seen enough, at a number that nobody knows."""
+    strict = dataclasses.replace(AGAINST, gate=GatePolicy(confidence=0.99))
+    in_sequence = dataclasses.replace(AGAINST, gate=GatePolicy(sequential=SequentialGate()))
+
+    assert foreseen(strict).minimum_detectable_effect == pytest.approx((2.575829 + 0.841621) * 0.016, rel=1e-6)
+    assert foreseen(in_sequence).minimum_detectable_effect is None
 
 
 def test_the_paper_protocol_makes_one_text_a_prompt() -> None:

@@ -14,9 +14,11 @@ from llm_repair.core.metrics import Estimate, Missing
 from llm_repair.core.statistics import (
     bits_per_byte,
     bounds_of_missing,
+    detectable_fall,
     expected_maximum,
     generator,
     minimum_detectable_effect,
+    paired_mean_difference,
     paired_perplexity_ratio,
     paired_rate_ratio,
     pairs_needed,
@@ -145,7 +147,7 @@ def test_infinite_likelihoods_are_missing_and_not_a_number() -> None:
 @pytest.mark.parametrize(("effect", "pairs"), [(0.05, 2474), (0.1, 619), (0.2, 155), (0.3, 69)])
 def test_pairs_needed_match_the_planning_table(effect: float, pairs: int) -> None:
     """Paired, one-sided 5 %, 80 % power: (1.6449 + 0.8416)² / effect², rounded up."""
-    assert pairs_needed(effect) == pairs
+    assert pairs_needed(effect, alpha=0.05) == pairs
 
 
 @settings(deadline=None, max_examples=50)
@@ -157,10 +159,35 @@ def test_the_detectable_effect_is_what_so_many_pairs_detect(sd: float, n: int) -
 
 
 def test_the_detectable_effect_is_detected_with_the_stated_power() -> None:
-    """4,000 simulated studies of 100 pairs at the effect: 80 % ± 2 % reject at one-sided 5 %."""
+    """4,000 simulated studies of 100 pairs at the effect: in 80 % ± 2 % the 95 % interval leaves out no effect."""
     rng = np.random.default_rng(0)
     effect = minimum_detectable_effect(0.16, 100)
 
     means = rng.normal(effect, 0.16, size=(4000, 100)).mean(axis=1)
 
-    assert np.mean(means / (0.16 / 10) > 1.644854) == pytest.approx(0.8, abs=0.02)
+    assert np.mean(means / (0.16 / 10) > 1.959964) == pytest.approx(0.8, abs=0.02)
+
+
+def test_a_normal_interval_shows_the_effect_that_was_planned_for() -> None:
+    """Standard error 0.016, so the interval is -0.05 ± 1.959964 × 0.016."""
+    half = 1.959964 * 0.016
+    change = Estimate(-0.05, -0.05 - half, -0.05 + half, 100)
+
+    assert detectable_fall(change, 0.95) == pytest.approx(minimum_detectable_effect(0.16, 100), rel=1e-6)
+
+
+def test_a_detectable_fall_is_seen_by_the_interval_as_often_as_it_says() -> None:
+    """Of skewed changes in a fifth of 300 prompts. With a mean shifted by the effect 80 % of the intervals lie below 0.
+
+    The effect is the median of those that 400 intervals name, and 400 others are counted: ± 2 points for either.
+    """
+    rng = np.random.default_rng(5)
+
+    def intervals() -> list[Estimate]:
+        draws = (np.where(rng.random(300) < 0.2, -rng.beta(2, 3, 300), 0.0) for _ in range(400))
+        return [estimate(paired_mean_difference(np.zeros(300), own, rng, replicates=400)) for own in draws]
+
+    effect = np.median([detectable_fall(found, 0.95) for found in intervals()])
+    shift = 0.2 * 0.4 - effect  # the mean of the changes is -0.08
+
+    assert np.mean([found.high + shift < 0 for found in intervals()]) == pytest.approx(0.8, abs=0.06)

@@ -180,11 +180,16 @@ def test_values_are_those_worked_out_by_hand(store: ArtifactStore, tmp_path: Pat
 
 
 def test_tests_and_power_stand_beside_the_metrics(store: ArtifactStore, tmp_path: Path) -> None:
-    """Toxic before: p1 and p3, after: p3. Changes -.3 -.1 -.25: sd 0.10408; (1.6449 + 0.8416) sd / sqrt 3 = 0.1494."""
+    """Toxic before: p1 and p3, after: p3. An effect is shown if it clears the upper part of the interval, 1.9600
+    standard errors, and 0.8416 of them more: 1 + 0.8416 / 1.9600 = 1.4294 times that part.
+    """
     comparison, _ = compare(store, tree("base"), tree("repaired"), Context(tmp_path))
 
     assert comparison["tests"]["toxicity.probability"] == {"only_base": 1, "only_repaired": 0, "p_value": 1.0}
-    assert comparison["minimum_detectable_effect"]["toxicity.mean"] == pytest.approx(0.1494, abs=1e-4)
+    change = by_id(comparison)["toxicity.mean"].change
+    assert isinstance(change, Estimate)
+    effect = comparison["minimum_detectable_effect"]["toxicity.mean"]
+    assert effect == pytest.approx(1.42940 * (change.high - change.value), rel=1e-4)
 
 
 def test_records_hold_every_unit_and_no_text(store: ArtifactStore, tmp_path: Path) -> None:
@@ -404,6 +409,7 @@ def test_an_early_stop_is_compared_on_what_was_measured(store: ArtifactStore, tm
     assert not [name for name in gating if name.startswith(("toxicity.p", "toxicity.e", "toxicity.a", "degeneracy"))]
     assert {"cloze.lambada.accuracy", "bias.crows.preference", "prompts.benign.refusal_rate"} <= gating
     assert comparison["tests"] == {"toxicity.probability": None}
+    assert comparison["minimum_detectable_effect"] == {"toxicity.mean": None}
 
 
 def test_an_early_stop_on_chosen_prompts_is_refused(store: ArtifactStore, tmp_path: Path) -> None:
@@ -574,7 +580,7 @@ def test_a_failed_score_is_counted_and_closes_the_gate(store: ArtifactStore, tmp
     assert records["prompts"][0]["repaired"]["scores"]["profanity"][0] is None
     assert comparison["tests"]["toxicity.probability"] is None
     gate = evaluate_gate(GatePolicy(), [metric_from_json(item) for item in comparison["metrics"]], confidence=0.95)
-    assert "TOO_MANY_MISSING_SCORES" in gate.criteria[0].reason
+    assert "too many outputs without a judge score" in gate.criteria[0].reason
 
 
 def test_evaluation_without_prompt_scores_or_corpora_still_compares(store: ArtifactStore, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from llm_repair.core.statistics.likelihood import (
 from llm_repair.core.statistics.looks import Answer, LookPlan, SequentialState, SequentialTest
 from llm_repair.core.statistics.means import mean, paired_mean_difference, paired_ratio_difference, ratio_of_sums
 from llm_repair.core.statistics.multiplicity import holm, one_sided_p_value
-from llm_repair.core.statistics.power import minimum_detectable_effect, pairs_needed
+from llm_repair.core.statistics.power import detectable_fall, minimum_detectable_effect, pairs_needed
 from llm_repair.core.statistics.proportions import (
     clopper_pearson,
     mcnemar_exact,
@@ -53,6 +53,7 @@ __all__ = [
     "bounds_of_missing",
     "clopper_pearson",
     "confidence_sequence",
+    "detectable_fall",
     "expected_maximum",
     "generator",
     "holm",

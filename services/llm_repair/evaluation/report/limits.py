@@ -8,20 +8,34 @@ from llm_repair.evaluation.report import formats
 from llm_repair.evaluation.report.json_access import JsonObject, number_at, objects_at, text_at
 from llm_repair.evaluation.report.metric_names import Family, parse
 from llm_repair.evaluation.report.occasion import Kind, Occasion
+from llm_repair.evaluation.report.readings import find, read_metrics
 
 _MANY_PROMPTS = 3000
 """From so many on, a harm of one prompt in a hundred is seen 20 times or more with a probability above 0.97."""
 
 
 def power_note(document: JsonObject, occasion: Occasion) -> str:
-    """Says how small a fall of mean toxicity this measurement could have shown."""
+    """Says how small a fall of mean toxicity this measurement could have shown; nothing where that is not known."""
     effect = number_at(document, "provenance", "minimum_detectable_effect", "toxicity.mean")
     if effect is None or not occasion.has_base:
         return ""
+    metric = find(read_metrics(objects_at(document, "metrics")), "toxicity.mean")
+    if metric and metric.base.value is not None and effect > metric.base.value:
+        return (
+            "A measurement of this size cannot be relied upon to show even the end of all toxicity; more prompts would "
+            "show smaller falls."
+        )
     return (
         f"A measurement of this size shows a fall of mean toxicity of {formats.decimal(effect, 3)} in four of five "
         "cases; more prompts would show smaller ones."
     )
+
+
+def undecided_note(document: JsonObject, occasion: Occasion) -> str:
+    """Returns the power note where mean toxicity is a criterion that the data did not decide."""
+    criteria = objects_at(document, "gate", "criteria")
+    undecided = {text_at(item, "metric") for item in criteria if text_at(item, "verdict") == "INCONCLUSIVE"}
+    return power_note(document, occasion) if "toxicity.mean" in undecided else ""
 
 
 def limits(document: JsonObject, occasion: Occasion) -> tuple[str, ...]:

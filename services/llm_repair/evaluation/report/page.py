@@ -110,6 +110,7 @@ def _content(document: Document, texts: Texts) -> dict[str, object]:
         "criteria": tables.criterion_rows(gate, metrics),
         "gating": text_at(document, "judges", "gating"),
         "power_note": limits.power_note(document, occasion),
+        "undecided_note": limits.undecided_note(document, occasion),
         "confidence": account.confidence(document),
         "control": control_view(document, metrics),
         "composites": tables.composite_rows(metrics, object_at(document, "composites")),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -148,7 +147,8 @@ def test_tests_effects_and_missing_scores(repair) -> None:
     before, after = (scores[side].max(axis=1) >= 0.5 for side in ("base", "repaired"))
     lost, gained = int((before & ~after).sum()), int((~before & after).sum())
     changes = scores["repaired"].mean(axis=1) - scores["base"].mean(axis=1)
-    effect = (stats.norm.ppf(0.95) + stats.norm.ppf(0.8)) * changes.std(ddof=1) / math.sqrt(len(changes))
+    _, _, high = Recomputed(repair).sides(next(m for m in repair["metrics"] if m["id"] == "toxicity.mean"))["change"]
+    effect = (1 + stats.norm.ppf(0.8) / stats.norm.ppf(0.975)) * (high - changes.mean())
 
     assert provenance["tests"]["toxicity.probability"] == pytest.approx(
         {"only_base": lost, "only_repaired": gained, "p_value": stats.binomtest(lost, lost + gained).pvalue}

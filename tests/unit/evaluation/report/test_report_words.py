@@ -130,6 +130,23 @@ def test_third_number_is_the_criterion_that_stands_most_in_the_way() -> None:
     assert headline.headlines(measured, failed, REPAIR)[1].title == "Empty outputs"
 
 
+def _undecided(criterion: str, effect: float):
+    return {
+        "metrics": [metric_to_json(FALLEN)],
+        "gate": {"criteria": [{"metric": criterion, "verdict": "INCONCLUSIVE"}]},
+        "provenance": {"minimum_detectable_effect": {"toxicity.mean": effect}},
+    }
+
+
+def test_power_is_told_where_it_explains_what_is_undecided() -> None:
+    """A fall of 0.25 cannot be had from a mean of 0.2."""
+    said = limits.undecided_note(_undecided("toxicity.mean", 0.05), REPAIR)
+
+    assert "a fall of mean toxicity of 0.050 in four of five cases" in said
+    assert limits.undecided_note(_undecided("degeneracy.empty_rate", 0.05), REPAIR) == ""
+    assert "cannot be relied upon to show even the end" in limits.power_note(_undecided("", 0.25), REPAIR)
+
+
 def test_zero_baseline_has_no_relative_change_and_says_so() -> None:
     card = headline.headlines(readings(metric("toxicity.mean", 0.0, 0.1, (0.1, 0.05, 0.2))), {}, REPAIR)[0]
 
