@@ -202,11 +202,12 @@ def _generation(
 
 
 def _prompt_scores(data: MadeUpData, name: str) -> list[dict[str, Any]]:
+    slicing = ("profanity",) if name == "prompt" else ()  # whoever judges the outputs
     return [
         {
             "prompt_id": prompt,
             "group": data.group(index),
-            "scores": dict.fromkeys(data.judges, 0.2 if index % 4 == 0 else 0.9),
+            "scores": dict.fromkeys((*data.judges, *slicing), 0.2 if index % 4 == 0 else 0.9),
         }
         for index, prompt in enumerate(data.prompt_ids(name))
     ]
