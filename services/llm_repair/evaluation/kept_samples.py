@@ -132,7 +132,7 @@ class KeptSamples:
 
     def save_before_leaving(self) -> None:
         """Stores a checkpoint while something else fails, which must stay the error that is heard of."""
-        with contextlib.suppress(RepairError):
+        with contextlib.suppress(RepairError, OSError):
             self.save()
 
     def _resume(self) -> None:

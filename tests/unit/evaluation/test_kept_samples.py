@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -211,4 +212,18 @@ def test_a_full_store_does_not_hide_what_the_run_ended_by(
     kept.save_before_leaving()
 
     with pytest.raises(StorageFull):
+        kept.save()
+
+
+def test_a_working_folder_that_takes_nothing_does_not_hide_it_either(
+    attempt: Callable[..., KeptSamples], new_context: Callable[..., Any]
+) -> None:
+    context = new_context()
+    kept = attempt(context)
+    keep(kept, "", batch("a"))
+    shutil.rmtree(context.workdir)
+
+    kept.save_before_leaving()
+
+    with pytest.raises(FileNotFoundError):
         kept.save()
