@@ -55,7 +55,7 @@ def run(step: RepairStep, store: ArtifactStore, context: StepContext) -> StepOut
       PromptTooLong: a prompt leaves no room for a continuation.
       ModelInvalid: the model cannot be trained as the method asks, or does not know a token of its tokenizer.
       LossNotFinite, GradientExploded: training diverged; nothing is published.
-      OutOfMemory: memory does not suffice, on halved micro-batches too; nothing is published.
+      OutOfMemory: memory does not suffice, on halved micro-batches too, or for saving; nothing is published.
       StorageFull: neither a checkpoint nor the model finds space; nothing is published.
       AdapterNotApplied: the repaired weights equal the base.
       WorkerLost: one of several ranks died.
@@ -147,7 +147,8 @@ class _Repair:
             raise
         if not self.ranks.is_first:
             return StepOutput({})
-        outputs, change = self._save(self._whole(target, result), result)
+        with out_of_memory_named(training.steps_taken):
+            outputs, change = self._save(self._whole(target, result), result)
         account = _account(result, samples)
         about_weights = {
             "trained_parameters": trained_parameters,
@@ -221,9 +222,10 @@ class _Repair:
             return
         kept, folder = result.kept_step, self.context.workdir / "partial"
         try:
-            self._save_merged(self._whole(target, result), folder)
+            with out_of_memory_named(training.steps_taken):
+                self._save_merged(self._whole(target, result), folder)
             self.store.put_partial(self.context.key, self.context.workdir.name, folder)
-        except (AdapterNotApplied, StorageFull, StorageUnavailable) as error:
+        except (AdapterNotApplied, OutOfMemory, StorageFull, StorageUnavailable) as error:
             # A repair that is paused or cancelled has not failed.
             self.context.note("left no model", step=kept, reason=error.reason)
             return

@@ -117,6 +117,24 @@ def test_memory_that_does_not_suffice_for_the_model_ends_the_training_before_it_
     assert refused.value.metadata == {"step": "0"}
 
 
+@pytest.mark.parametrize("error", NO_MEMORY, ids=lambda error: type(error).__name__)
+def test_memory_that_does_not_suffice_for_saving_ends_the_training_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """The base is read a second time then, to be compared; 12 samples, one of them held out, make six steps."""
+
+    def refusing(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(repair, "weight_change", refusing)
+
+    with pytest.raises(OutOfMemory) as refused:
+        repaired(tmp_path / "run", RepairMethod(DpoMethod(), FullParameters(), **COMMON), pairs())
+
+    assert refused.value.metadata == {"step": "6"}
+    assert nothing_was_published(tmp_path / "run")
+
+
 def test_real_allocation_that_cannot_succeed_is_known_for_what_it_is() -> None:
     """A petabyte; so that a new wording of torch's shows here."""
     with pytest.raises(RuntimeError) as refused:

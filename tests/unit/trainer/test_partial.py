@@ -144,3 +144,17 @@ def test_a_store_without_space_is_no_failure_of_the_repair(
 
     assert notes == [("left no model", {"step": 2, "reason": "STORAGE_FULL"})]
     assert store.checkpoints(KEY)
+
+
+def test_memory_that_does_not_suffice_for_saving_is_no_failure_of_the_repair(
+    cancelled: Cancelled, store: ArtifactStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(*given: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(repair, "weight_change", refusing)
+
+    notes = cancelled(2)
+
+    assert notes == [("left no model", {"step": 2, "reason": "OUT_OF_MEMORY"})]
+    assert store.partials(KEY) == {}
