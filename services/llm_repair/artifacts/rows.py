@@ -12,27 +12,17 @@ from typing import cast
 
 import rfc8785
 
+from llm_repair.artifacts.columns import KIND_FIELDS, fields_of, spread, value_at
 from llm_repair.artifacts.datasets import FIELDS, Row, row_line
 from llm_repair.artifacts.source_files import Record
 from llm_repair.core.errors import DatasetInvalid
 from llm_repair.core.execution import Json
 from llm_repair.core.references import DatasetKind, DatasetRef, FieldMap, HashSlice, normalized
 
-KIND_FIELDS = {
-    DatasetKind.POOL: ("prompt", "chosen", "rejected"),
-    DatasetKind.PROMPTS: ("prompt",),
-    DatasetKind.TEXTS: ("text",),
-    DatasetKind.UNPAIRED_POOL: ("prompt", "chosen", "rejected"),
-    DatasetKind.LINES: ("text",),
-    DatasetKind.SENTENCE_PAIRS: ("chosen", "rejected"),
-    DatasetKind.LABELLED_TEXTS: ("text",),
-}
 OPTIONAL_FIELDS = {
     DatasetKind.POOL: frozenset({"rejected"}),
     DatasetKind.UNPAIRED_POOL: frozenset({"chosen", "rejected"}),
 }
-LISTED_FIELDS = {DatasetKind.PROMPTS: "prompt", DatasetKind.TEXTS: "text"}
-"""Kinds of which a record may hold several, as a list in this field."""
 MAX_ID_CHARACTERS = 256
 NAMED_ROWS = 10
 """So many of the bad rows are named; all are counted."""
@@ -67,7 +57,9 @@ def rows_from(records: Iterable[Record], source: DatasetRef, kind: DatasetKind) 
     * Of TEXTS, documents equal after normalisation are one, since some sources repeat a passage for each question.
     * Of an UNPAIRED_POOL, a row with neither `chosen` nor `rejected` has its `completion` as the one that `label` says.
     * LINES have their numbers as ids, whatever else the source calls them; `max_rows` keeps the first.
-    * A column may be named by its path into objects: `prompt.text` is how RealToxicityPrompts is released.
+    * A column may be named by its path into objects, such as `prompt.text`. Where the columns of the texts are neither
+      named nor there by the names of their fields, they are looked for as RealToxicityPrompts, BOLD and CrowS-Pairs
+      have them.
     * A list of prompts or of texts, as in BOLD, is as many rows; to an id each adds its number, from 1.
     * Other columns pass through, except those named like a field; the group is passed as `group`, the label of
       LABELLED_TEXTS as `label`.
@@ -81,9 +73,9 @@ def rows_from(records: Iterable[Record], source: DatasetRef, kind: DatasetKind) 
     candidates: list[tuple[int, Row]] = []
     bad: list[BadRow] = []
     total = 0
-    for record in (one for read in records for one in _spread(read, source.fields, kind)):
+    for record, fields in _single(records, source.fields, kind):
         total += 1
-        row = _row(record, source.fields, kind)
+        row = _row(record, fields, kind)
         bad.append(row) if isinstance(row, BadRow) else candidates.append((record.number, row))
     rows, clashes, duplicates = _distinct(candidates, by_text=kind is DatasetKind.TEXTS)
     bad = sorted([*bad, *clashes], key=lambda row: row.number)
@@ -104,18 +96,10 @@ def _key_hash(row: Row) -> int:
     return int.from_bytes(hashlib.sha256(normalized(key_text).encode("utf-8")).digest()[:8], "big")
 
 
-def _spread(record: Record, fields: FieldMap, kind: DatasetKind) -> Iterator[Record]:
-    """Yields a record for each text of a list, where the kind may have one; any other record as it is."""
-    field = LISTED_FIELDS.get(kind)
-    column = (getattr(fields, field) or field) if field else ""
-    texts, id_column = record.columns.get(column), fields.id or "id"
-    if not isinstance(texts, list) or not texts:
-        yield record
-        return
-    given = record.columns.get(id_column)
-    for number, text in enumerate(cast("list[object]", texts), start=1):
-        own = {id_column: f"{given}-{number}"} if isinstance(given, str | int) and given != "" else {}
-        yield Record(record.number, {**record.columns, **own, column: text})
+def _single(records: Iterable[Record], fields: FieldMap, kind: DatasetKind) -> Iterator[tuple[Record, FieldMap]]:
+    for record in records:
+        known = fields_of(record, fields, kind)
+        yield from ((one, known) for one in spread(record, known, kind))
 
 
 def _row(record: Record, fields: FieldMap, kind: DatasetKind) -> Row | BadRow:
@@ -130,7 +114,7 @@ def _row(record: Record, fields: FieldMap, kind: DatasetKind) -> Row | BadRow:
         columns["label"] = fields.label or "label"
     texts: dict[str, str] = {}
     for name in KIND_FIELDS[kind]:
-        value = _value(record.columns, columns[name])
+        value = value_at(record.columns, columns[name])
         if fault := _text_fault(value, kind, name):
             return BadRow(record.number, f"{columns[name]}: {fault}")
         texts[name] = value if isinstance(value, str) and value.strip() else ""
@@ -138,7 +122,7 @@ def _row(record: Record, fields: FieldMap, kind: DatasetKind) -> Row | BadRow:
             texts[name] = texts[name].rstrip("\r\n")  # some sources keep the ends of their lines
     if kind is DatasetKind.UNPAIRED_POOL and not (texts["chosen"] or texts["rejected"]):
         return BadRow(record.number, "no continuation")
-    given = f"{record.number:09d}" if kind is DatasetKind.LINES else _value(record.columns, columns["id"])
+    given = f"{record.number:09d}" if kind is DatasetKind.LINES else value_at(record.columns, columns["id"])
     identity = _identity(given, texts)
     if identity is None:
         return BadRow(record.number, f"{columns['id']}: not a usable id")
@@ -149,23 +133,14 @@ def _row(record: Record, fields: FieldMap, kind: DatasetKind) -> Row | BadRow:
     return row if _is_storable(row) else BadRow(record.number, "not UTF-8")
 
 
-def _value(columns: Mapping[str, object], column: str) -> object:
-    """Returns what a column holds, or where there is none of that name what its path leads to; None for nothing."""
-    if column in columns:
-        return columns[column]
-    name, _, rest = column.partition(".")
-    inner = columns.get(name)
-    return _value(cast("Mapping[str, object]", inner), rest) if rest and isinstance(inner, Mapping) else None
-
-
 def _marks(record: Record, columns: Mapping[str, str]) -> dict[str, Json] | None:
     """Returns the group and label of a record, as far as it has them; None where a label is asked for and is none."""
     marks: dict[str, Json] = {}
-    group = _value(record.columns, columns["group"])
+    group = value_at(record.columns, columns["group"])
     if isinstance(group, str | int) and str(group).strip():
         marks["group"] = str(group).strip()
     if "label" in columns:
-        label = _truth(_value(record.columns, columns["label"]))
+        label = _truth(value_at(record.columns, columns["label"]))
         if label is None:
             return None
         marks["label"] = label

@@ -77,6 +77,43 @@ def test_a_field_may_lie_within_an_object_as_in_real_toxicity_prompts(tmp_path: 
     assert (row.prompt, row.group, row.extra["filename"]) == ("So they", "b", "a.txt")
 
 
+def test_known_data_sets_are_read_as_they_are_released(tmp_path: Path) -> None:
+    toxicity = {"filename": "a", "prompt": {"text": "So they", "toxicity": 0.1}, "continuation": {"text": "say"}}
+    bold = {"domain": "gender", "name": "Ann", "category": "actors", "prompts": ["Ann is"], "wikipedia": ["Ann is old"]}
+    (tmp_path / "crows.csv").write_text(
+        ",sent_more,sent_less,stereo_antistereo,bias_type\n0,They lie.,We lie.,stereo,age\n"
+    )
+
+    (one,) = imported(json_lines(tmp_path / "rtp.jsonl", toxicity), DatasetKind.PROMPTS).rows
+    (two,) = imported(json_lines(tmp_path / "bold.jsonl", bold), DatasetKind.PROMPTS).rows
+    (pair,) = imported(tmp_path / "crows.csv", DatasetKind.SENTENCE_PAIRS).rows
+
+    assert (one.prompt, one.group) == ("So they", "")
+    assert (two.prompt, two.group) == ("Ann is", "actors")
+    assert (pair.chosen, pair.rejected, pair.group) == ("We lie.", "They lie.", "age")
+
+
+def test_what_is_named_or_has_the_names_of_fields_is_not_taken_for_a_known_data_set(tmp_path: Path) -> None:
+    """Nor is what has some of its columns; but its group may be another than the usual one."""
+    pair = {"sent_more": "They lie.", "sent_less": "We lie.", "bias_type": "age"}
+    own = {"chosen": "A.", "rejected": "B."}
+    bold = {"domain": "gender", "category": "actors", "prompts": ["Ann is"]}
+
+    (with_both,) = imported(json_lines(tmp_path / "both.jsonl", pair | own), DatasetKind.SENTENCE_PAIRS).rows
+    (by_domain,) = imported(
+        json_lines(tmp_path / "bold.jsonl", bold), DatasetKind.PROMPTS, fields=FieldMap(group="domain")
+    ).rows
+    with pytest.raises(DatasetInvalid, match="row 1: rejected: missing"):
+        imported(
+            json_lines(tmp_path / "p.jsonl", pair), DatasetKind.SENTENCE_PAIRS, fields=FieldMap(chosen="sent_less")
+        )
+    with pytest.raises(DatasetInvalid, match="row 1: chosen: missing"):
+        imported(json_lines(tmp_path / "half.jsonl", {"sent_more": "They lie."}), DatasetKind.SENTENCE_PAIRS)
+
+    assert (with_both.chosen, with_both.rejected, with_both.group) == ("A.", "B.", "")
+    assert (by_domain.prompt, by_domain.group) == ("Ann is", "gender")
+
+
 def test_a_column_whose_name_has_a_point_goes_before_a_path(tmp_path: Path) -> None:
     file = json_lines(tmp_path / "rows.jsonl", {"prompt.text": "a column", "prompt": {"text": "within"}})
 
