@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,8 @@ def download_model(repository: str, commit: str, into: Path, *, endpoint: str | 
 def download_dataset(repository: str, commit: str, into: Path, *, subset: str = "", split: str = "") -> Path:
     """Writes one split of a hub data set at a commit as JSON lines below `into` and returns the file.
 
+    Classes are written by their names; where there are two, as in a label of a text, by 0 and 1.
+
     Args:
       repository: `org/name`, or a local folder laid out like one.
       commit: empty for a local folder.
@@ -83,9 +85,34 @@ def download_dataset(repository: str, commit: str, into: Path, *, subset: str = 
             raise DatasetInvalid("name one of the splits of the data set", split=split, splits=",".join(splits))
         loaded = loaded[name]
     target = into / "rows.jsonl"
-    loaded.to_json(str(target), lines=True, force_ascii=False)
+    _with_class_names(loaded).to_json(str(target), lines=True, force_ascii=False)
     shutil.rmtree(into / "cache", ignore_errors=True)
     return target
+
+
+def _with_class_names(rows: Any) -> Any:
+    from datasets import ClassLabel
+
+    classes = {
+        column: feature.names
+        for column, feature in rows.features.items()
+        if isinstance(feature, ClassLabel) and len(feature.names) > 2
+    }
+
+    def named(row: dict[str, Any]) -> dict[str, str | None]:
+        # A negative class, or null, is one that is not known.
+        return {
+            column: names[row[column]] if row[column] is not None and row[column] >= 0 else None
+            for column, names in classes.items()
+        }
+
+    return rows.map(named, features=_as_texts(rows.features, classes)) if classes else rows
+
+
+def _as_texts(features: Any, columns: Collection[str]) -> Any:
+    from datasets import Features, Value
+
+    return Features({name: Value("string") if name in columns else feature for name, feature in features.items()})
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ from llm_repair.artifacts.hub import commit_of, download_dataset
 from llm_repair.artifacts.rows import rows_from
 from llm_repair.artifacts.source_files import read_records
 from llm_repair.core.errors import DatasetInvalid, SourceUnavailable
-from llm_repair.core.references import DatasetKind, DatasetRef
+from llm_repair.core.references import DatasetKind, DatasetRef, FieldMap
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 FILES = {"config.json": b"{}", "model.safetensors": b"weights", "modeling.py": b"boom", "pytorch_model.bin": b"boom"}
@@ -153,6 +153,26 @@ def test_split_of_a_hub_data_set_becomes_rows(repository: Path, tmp_path: Path) 
     found = rows_from(read_records(file), DatasetRef("hf:org/name"), DatasetKind.PROMPTS)
     assert sorted((row.prompt, row.extra["n"]) for row in found.rows) == [("größe test 0", 0), ("größe test 1", 1)]
     assert [p.name for p in (tmp_path / "work").iterdir()] == ["rows.jsonl"]
+
+
+def test_classes_have_their_names_and_labels_stay_zero_or_one(tmp_path: Path) -> None:
+    from datasets import ClassLabel, Dataset, Features, Value
+
+    features = Features(
+        {"text": Value("string"), "kind": ClassLabel(names=["age", "race", "faith"]), "label": ClassLabel(2)}
+    )
+    rows = {"text": ["a", "b", "c", "d"], "kind": [2, 0, -1, None], "label": [0, 1, 1, 0]}
+    (tmp_path / "repository").mkdir()
+    Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "repository" / "test.parquet")
+    (tmp_path / "work").mkdir()
+
+    file = download_dataset(str(tmp_path / "repository"), "", tmp_path / "work")
+
+    source = DatasetRef("hf:org/name", fields=FieldMap(group="kind"))
+    found = rows_from(read_records(file), source, DatasetKind.LABELLED_TEXTS)
+    assert sorted((row.text, row.group, row.label) for row in found.rows) == [
+        ("a", "faith", False), ("b", "age", True), ("c", "", True), ("d", "", False),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("subset", "split"), [("", ""), ("", "absent"), ("absent", "train")])
