@@ -31,7 +31,13 @@ class Resampling:
         words = np.frombuffer(hashlib.sha256(f"bootstrap {units}".encode()).digest(), dtype="<u4")
         return np.random.Generator(np.random.PCG64([self.seed, *(int(word) for word in words)]))
 
-    def bca(self, families: Sequence[np.ndarray], statistic: Callable[..., Any], units: str) -> Interval | None:
+    def bca(
+        self,
+        families: Sequence[np.ndarray],
+        statistic: Callable[..., Any],
+        units: str,
+        support: tuple[float, float] = (-math.inf, math.inf),
+    ) -> Interval | None:
         """Returns a statistic of the column means of families of units.
 
         None where no resample differs, or one leaves it undefined.
@@ -47,8 +53,12 @@ class Resampling:
         value = statistic(*(family.mean(axis=0) for family in families))
         if np.ptp(draws) <= 1e-12 * max(1, abs(value)):
             return None
-        low, high = np.quantile(draws, self._levels(value, draws, _influences(families, statistic)))
-        return value, min(low, value), max(high, value)
+        influences = _influences(families, statistic)
+        low, high = np.quantile(draws, self._levels(value, draws, influences))
+        if min(len(family) for family in families) < 10:
+            t, variance = self._student(influences)
+            low, high = min(low, value - t * math.sqrt(variance)), max(high, value + t * math.sqrt(variance))
+        return value, min(max(low, support[0]), value), max(min(high, support[1]), value)
 
     def _levels(self, value: float, draws: np.ndarray, influences: Sequence[np.ndarray]) -> list[float]:
         scale = math.sqrt(sum((own**2).sum() / len(own) ** 2 for own in influences))
@@ -68,6 +78,16 @@ class Resampling:
         return levels
 
     def _width(self, standard: Sequence[np.ndarray]) -> float:
+        t, variance = self._student(standard)
+        return math.sqrt(variance / sum(np.mean(own**2) / len(own) for own in standard)) * t
+
+    def _student(self, influences: Sequence[np.ndarray]) -> tuple[float, float]:
+        """Returns the quantile of Student's t, and the variance of the estimate."""
+        scale = math.sqrt(sum((own**2).sum() / len(own) ** 2 for own in influences))
+        t, variance = self._standard_student([own / scale for own in influences])
+        return t, variance * scale**2
+
+    def _standard_student(self, standard: Sequence[np.ndarray]) -> tuple[float, float]:
         variances = [own.var(ddof=1) / len(own) for own in standard]  # influences have mean 0
         kurtosis = [max(3.0, np.mean(own**4) / np.mean(own**2) ** 2) if own.any() else 3.0 for own in standard]
         noise = sum(
@@ -75,14 +95,12 @@ class Resampling:
             for variance, k, own in zip(variances, kurtosis, standard, strict=True)
             if own.any()
         )
-        plain = sum(np.mean(own**2) / len(own) for own in standard)
-        t = stats.t.ppf((1 + self.confidence) / 2, round(2 * sum(variances) ** 2 / noise, 6))
-        return math.sqrt(sum(variances) / plain) * t
+        return stats.t.ppf((1 + self.confidence) / 2, round(2 * sum(variances) ** 2 / noise, 6)), sum(variances)
 
     def mean(self, values: Sequence[float], units: str, support: tuple[float, float] | None = None) -> Interval | None:
         """Returns a mean; with a support also what units of a kind that was not seen could add."""
         column = np.array(values, dtype=float)
-        found = self.bca([column[:, None]], lambda means: means[0], units)
+        found = self.bca([column[:, None]], lambda means: means[0], units, support or (-math.inf, math.inf))
         if support is None:
             return found
         common = max(int((column == value).sum()) for value in set(column.tolist()))
@@ -272,11 +290,13 @@ class Recomputed:
             return side["distinct_ngrams"][place], side["ngrams"][place]
 
         found = self._levels(
-            prompts, counts, lambda pairs: self.how.bca([np.array(pairs, float)], lambda m: m[0] / m[1], "prompts")
+            prompts,
+            counts,
+            lambda own: self.how.bca([np.array(own, float)], lambda m: m[0] / m[1], "prompts", SHARE),
         )
         if not self._is_alone:
             units = np.array([[*counts(record["base"]), *counts(record["repaired"])] for record in prompts], float)
-            found["change"] = self.how.bca([units], lambda m: m[2] / m[3] - m[0] / m[1], "prompts")
+            found["change"] = self.how.bca([units], lambda m: m[2] / m[3] - m[0] / m[1], "prompts", (-1.0, 1.0))
         return found
 
     def _perplexity(self, corpus: str, unit: str) -> dict[str, Interval | None]:
@@ -295,7 +315,8 @@ class Recomputed:
 
     def _rates(self, pairs: dict[str, np.ndarray], units: str, *, is_rate: bool = False) -> dict[str, Interval | None]:
         """Returns Σ loss / Σ size, its exponential where it is no rate, and the ratio of both sides."""
-        found = {side: self.how.bca([own], lambda m: m[0] / m[1], units) for side, own in pairs.items()}
+        positive = (0.0, math.inf)
+        found = {side: self.how.bca([own], lambda m: m[0] / m[1], units, positive) for side, own in pairs.items()}
         if "base" in pairs:
             both = np.hstack([pairs["base"], pairs["repaired"]])
             found["change"] = self.how.bca(
@@ -382,7 +403,8 @@ class Recomputed:
                 ]
             )
         )
-        return self.how.bca(families, lambda *means: _composite(name, means[:-1], means[-1]), "reconstructed")
+        support = (0.0, math.inf) if name == "ops_ratio_to_full" else SHARE
+        return self.how.bca(families, lambda *means: _composite(name, means[:-1], means[-1]), "reconstructed", support)
 
     def _by_arm(self, arms: list[dict[str, Any]], corpus: str) -> list[list[dict[str, Any]]]:
         per_arm = [[each for each in arm["documents"] if each["corpus"] == corpus] for arm in arms]

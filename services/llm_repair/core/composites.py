@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llm_repair.core.metrics import Estimate, Missing, Quantity
-from llm_repair.core.statistics import DEFAULT_REPLICATES, FloatArray, bootstrap_families
+from llm_repair.core.statistics import ANY_NUMBER, DEFAULT_REPLICATES, FloatArray, bootstrap_families
 
 _LARGEST_NATS = 709.0  # a token; beyond, the perplexity is no number
 _REPAIRED, _FULL = 1, 2  # places of the arms after the base
@@ -136,7 +136,12 @@ def reconstructed_score(
 
     def estimate(formula: _Formula) -> Quantity:
         return bootstrap_families(
-            families, lambda means: formula(_Means(means, layout)), rng, confidence=confidence, replicates=replicates
+            families,
+            lambda means: formula(_Means(means, layout)),
+            rng,
+            support=definition.support if formula is definition.formula else ANY_NUMBER,
+            confidence=confidence,
+            replicates=replicates,
         )
 
     found = estimate(definition.formula)
@@ -259,19 +264,23 @@ class _Definition:
     of_toxicity: bool = True
     of_corpora: bool = True
     of_full: bool = False
+    support: tuple[float, float] = (0.0, 1.0)
+    """Lowest and highest score."""
     unclamped: _Formula | None = None
     """Where the formula clamps: what it clamps, which varies if the data do."""
 
 
 _DEFINITIONS: Mapping[ReconstructedScore, _Definition] = {
-    ReconstructedScore.DETOXIFICATION: _Definition(_detoxification, of_corpora=False),
+    ReconstructedScore.DETOXIFICATION: _Definition(_detoxification, of_corpora=False, support=(-math.inf, 1.0)),
     ReconstructedScore.UTILITY: _Definition(_utility, of_toxicity=False, unclamped=_total_log_ratio),
     ReconstructedScore.OPS: _Definition(_ops, unclamped=_detoxification),
     ReconstructedScore.RPS_IDEAL: _Definition(_rps(to_full=False)),
     ReconstructedScore.RPS_FULL: _Definition(_rps(to_full=True), of_full=True, unclamped=_distance(to_full=True)),
-    ReconstructedScore.DISTANCE_IDEAL: _Definition(_distance(to_full=False)),
-    ReconstructedScore.DISTANCE_FULL: _Definition(_distance(to_full=True), of_full=True),
-    ReconstructedScore.OPS_RATIO: _Definition(_ops_ratio, of_full=True, unclamped=_detoxification),
+    ReconstructedScore.DISTANCE_IDEAL: _Definition(_distance(to_full=False), support=(0.0, math.inf)),
+    ReconstructedScore.DISTANCE_FULL: _Definition(_distance(to_full=True), of_full=True, support=(0.0, math.inf)),
+    ReconstructedScore.OPS_RATIO: _Definition(
+        _ops_ratio, of_full=True, support=(0.0, math.inf), unclamped=_detoxification
+    ),
 }
 
 

@@ -219,3 +219,32 @@ def test_more_confidence_is_wider() -> None:
     assert len(ends) == 4
     assert ends == sorted(ends, key=lambda end: end[0], reverse=True)
     assert ends == sorted(ends, key=lambda end: end[1])
+
+
+def test_few_units_reach_as_far_as_students_t() -> None:
+    """0.1, 0.2 and 0.6: mean 0.3, s = 0.26458, and t = 4.3027 with 2 degrees of freedom: 0.3 ± 0.65725."""
+    found = mean(np.array([0.1, 0.2, 0.6]), np.random.default_rng(0))
+
+    assert isinstance(found, Estimate)
+    assert (found.low, found.high) == pytest.approx((-0.35725, 0.95725), abs=1e-4)
+
+
+def test_ten_units_are_left_to_the_bootstrap() -> None:
+    values = np.random.default_rng(1).random(10)
+    nine, ten = (mean(values[:n], np.random.default_rng(0)) for n in (9, 10))
+
+    halves = [stats.t.isf(0.025, n - 1) * values[:n].std(ddof=1) / np.sqrt(n) for n in (9, 10)]
+    assert isinstance(nine, Estimate)
+    assert isinstance(ten, Estimate)
+    assert min(nine.high - nine.value, nine.value - nine.low) >= halves[0] - 1e-9
+    assert min(ten.high - ten.value, ten.value - ten.low) < halves[1]
+
+
+def test_no_end_lies_where_no_value_can() -> None:
+    few = np.array([0.1, 0.2, 0.6])
+    within = mean(few, np.random.default_rng(0), support=(0.0, 1.0))
+    rate = ratio_of_sums(few, np.ones(3), np.random.default_rng(0), support=(0.0, 0.8))
+
+    assert isinstance(within, Estimate)
+    assert isinstance(rate, Estimate)
+    assert (within.low, rate.low, rate.high) == (0.0, 0.0, 0.8)

@@ -30,6 +30,7 @@ from llm_repair.core.statistics.proportions import (
     wilson,
 )
 from llm_repair.core.statistics.resampling import (
+    ANY_NUMBER,
     DEFAULT_REPLICATES,
     Statistic,
     bootstrap,
@@ -39,6 +40,7 @@ from llm_repair.core.statistics.resampling import (
 from llm_repair.core.statistics.sequences import confidence_sequence, log_capital
 
 __all__ = [
+    "ANY_NUMBER",
     "DEFAULT_REPLICATES",
     "TOXIC_THRESHOLD",
     "Answer",

@@ -1,4 +1,4 @@
-"""Where the ends of a bootstrap interval lie: BCa, and two repairs for data that are few, sparse or heavy-tailed.
+"""Where the ends of a bootstrap interval lie: BCa, and repairs for data that are few, sparse or heavy-tailed.
 
 The bias-corrected and accelerated interval (Efron 1987; Efron and Tibshirani 1993, ch. 14) of a function of several
 independent families of units (Davison and Hinkley 1997, §5.3.2), from the observed value, the replicates and the
@@ -8,7 +8,10 @@ jackknife influences of the units. By itself it is too narrow where few units ca
     that the variance was estimated with (Satterthwaite 1946), which are far below n - 1 where a few large units lie
     among zeros;
   * the correction for skewness only as far as the skewness stands out of its own noise. What is all noise moves the
-    interval to where the luck of the draw went, away from the truth.
+    interval to where the luck of the draw went, away from the truth;
+  * below 10 units also the interval of Student's t: no mean of resampled units lies beyond the largest of them, so the
+    bootstrap of 3 units held the truth in 75 % of simulated samples, and of 5 in 90 %; together it is 93 to 97 % for
+    light tails, and 86 to 92 % for skewed scores, of which so few units show too little.
 
 With changes of either sign in a tenth of 120 prompts BCa held the truth in 91 % of simulated samples, with 60
 documents of unequal length in 93 %; with both repairs it is 93 to 95 % and 95 %, and 94 to 97 % wherever BCa alone
@@ -28,6 +31,8 @@ from llm_repair.core.statistics.distributions import student_t_quantile
 
 _TIE = 1e-9  # share of the replicates' range: rounding must not decide on which side a tie falls
 _NOISE_WEIGHT = 2.0  # as in Akaike's criterion: what is not twice its noise is better left out
+_FEW_UNITS = 10
+"""Of a family: below, resamples are too much alike to show a tail."""
 _NORMAL = NormalDist()
 
 
@@ -45,7 +50,11 @@ def bca_interval(
     trust, full = skewness_trust(influences), acceleration(influences)
     # For a linear statistic the bias is its skewness once more; what nonlinearity adds to it stays.
     bias = median_bias(observed, draws) - (1 - trust) * full
-    return bca_ends(draws, bias, trust * full, student_tail(confidence, influences))
+    low, high = bca_ends(draws, bias, trust * full, student_tail(confidence, influences))
+    if min(units.size for units in influences) >= _FEW_UNITS:
+        return low, high
+    half = student_half_width(confidence, influences)
+    return min(low, observed - half), max(high, observed + half)
 
 
 def bca_ends(draws: FloatArray, bias: float, acceleration: float, tail: float) -> tuple[float, float]:
@@ -112,17 +121,31 @@ def student_tail(confidence: float, influences: Sequence[FloatArray]) -> float:
     """
     standard = _standardised(influences)
     plain = sum(float(np.mean(units**2)) / units.size for units in standard)
-    unbiased = [float(np.sum(units**2)) / (units.size - 1) / units.size for units in standard]
-    if plain > 0:
-        widening = sum(unbiased) / plain
-        noise = sum(v**2 * _relative_noise(units) for v, units in zip(unbiased, standard, strict=True))
-        freedom = round(2 * sum(unbiased) ** 2 / noise, 6)  # with one family of light tails n - 1, but for rounding
-    else:  # flat at the data: the smallest family decides
-        freedom = min(units.size for units in standard) - 1
-        widening = (freedom + 1) / freedom
+    freedom = _freedom(standard)
+    widening = sum(_variances(standard)) / plain if plain > 0 else (freedom + 1) / freedom
     t = student_t_quantile((1 - confidence) / 2, freedom)
     # Beyond Φ(-37) the double is 0 and has no quantile; any replicate count is exhausted long before.
     return max(_NORMAL.cdf(-math.sqrt(widening) * t), 1e-12)
+
+
+def student_half_width(confidence: float, influences: Sequence[FloatArray]) -> float:
+    """Returns t sqrt(V): the reach of Student's t to either side, with V and its ν as of `student_tail`."""
+    t = student_t_quantile((1 - confidence) / 2, _freedom(_standardised(influences)))
+    return t * math.sqrt(sum(_variances(influences)))
+
+
+def _variances(influences: Sequence[FloatArray]) -> list[float]:
+    """Returns s_f² / n_f of every family, unbiased."""
+    return [float(np.sum(units**2)) / (units.size - 1) / units.size for units in influences]
+
+
+def _freedom(standard: Sequence[FloatArray]) -> float:
+    """Returns ν of `student_tail`; flat at the data the smallest family decides."""
+    variances = _variances(standard)
+    noise = sum(v**2 * _relative_noise(units) for v, units in zip(variances, standard, strict=True))
+    if noise == 0:
+        return min(units.size for units in standard) - 1
+    return round(2 * sum(variances) ** 2 / noise, 6)  # with one family of light tails n - 1, but for rounding
 
 
 def _relative_noise(units: FloatArray) -> float:

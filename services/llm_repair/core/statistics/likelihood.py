@@ -15,6 +15,9 @@ from llm_repair.core.statistics.arrays import FloatArray
 from llm_repair.core.statistics.means import ratio_of_sums
 from llm_repair.core.statistics.resampling import DEFAULT_REPLICATES, bootstrap
 
+_NATS = (0.0, math.inf)
+"""A likelihood of discrete tokens is a probability, so no negative logarithm of it is below 0."""
+
 
 def perplexity(
     nll: FloatArray,
@@ -33,7 +36,8 @@ def perplexity(
       confidence: of the two-sided interval, (0, 1).
       replicates: number of resamples.
     """
-    return _exponential(ratio_of_sums(nll, tokens, rng, confidence=confidence, replicates=replicates))
+    nats = ratio_of_sums(nll, tokens, rng, support=_NATS, confidence=confidence, replicates=replicates)
+    return _exponential(nats)
 
 
 def bits_per_byte(
@@ -45,7 +49,8 @@ def bits_per_byte(
     replicates: int = DEFAULT_REPLICATES,
 ) -> Estimate | Missing:
     """Returns Σ nll / (ln 2 Σ bytes) over documents, both (documents,): comparable between tokenizers."""
-    return ratio_of_sums(nll, size_bytes * math.log(2.0), rng, confidence=confidence, replicates=replicates)
+    size = size_bytes * math.log(2.0)
+    return ratio_of_sums(nll, size, rng, support=_NATS, confidence=confidence, replicates=replicates)
 
 
 def paired_perplexity_ratio(

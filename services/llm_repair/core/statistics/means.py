@@ -6,7 +6,7 @@ import numpy as np
 
 from llm_repair.core.metrics import Estimate, Missing
 from llm_repair.core.statistics.arrays import FloatArray
-from llm_repair.core.statistics.resampling import DEFAULT_REPLICATES, bootstrap
+from llm_repair.core.statistics.resampling import ANY_NUMBER, DEFAULT_REPLICATES, bootstrap
 
 _FEW_DEVIATING_UNITS = 7
 """Below so many units off the common value a bootstrap has not seen the tail. Simulated with zeros and Beta values in
@@ -37,7 +37,12 @@ def mean(
       replicates: number of resamples.
     """
     estimate = bootstrap(
-        values[:, np.newaxis], lambda means: means[:, 0], rng, confidence=confidence, replicates=replicates
+        values[:, np.newaxis],
+        lambda means: means[:, 0],
+        rng,
+        support=support or ANY_NUMBER,
+        confidence=confidence,
+        replicates=replicates,
     )
     if support is None:
         return estimate
@@ -94,12 +99,15 @@ def ratio_of_sums(
     denominator: FloatArray,
     rng: np.random.Generator,
     *,
+    support: tuple[float, float] = ANY_NUMBER,
     confidence: float = 0.95,
     replicates: int = DEFAULT_REPLICATES,
 ) -> Estimate | Missing:
-    """Returns Σ numerator / Σ denominator over units, both (n,), with its BCa interval."""
+    """Returns Σ numerator / Σ denominator over units, both (n,), with its BCa interval; `support` is of the ratio."""
     units = np.stack([numerator, denominator], axis=1)
-    return bootstrap(units, lambda m: m[:, 0] / m[:, 1], rng, confidence=confidence, replicates=replicates)
+    return bootstrap(
+        units, lambda m: m[:, 0] / m[:, 1], rng, support=support, confidence=confidence, replicates=replicates
+    )
 
 
 def paired_ratio_difference(
@@ -107,11 +115,20 @@ def paired_ratio_difference(
     repaired: tuple[FloatArray, FloatArray],
     rng: np.random.Generator,
     *,
+    support: tuple[float, float] = ANY_NUMBER,
     confidence: float = 0.95,
     replicates: int = DEFAULT_REPLICATES,
 ) -> Estimate | Missing:
-    """Returns ratio_of_sums(repaired) - ratio_of_sums(base) over the same units, each (numerator, denominator)."""
+    """Returns ratio_of_sums(repaired) - ratio_of_sums(base) over the same units, each (numerator, denominator).
+
+    `support` is of the difference.
+    """
     units = np.stack([*base, *repaired], axis=1)
     return bootstrap(
-        units, lambda m: m[:, 2] / m[:, 3] - m[:, 0] / m[:, 1], rng, confidence=confidence, replicates=replicates
+        units,
+        lambda m: m[:, 2] / m[:, 3] - m[:, 0] / m[:, 1],
+        rng,
+        support=support,
+        confidence=confidence,
+        replicates=replicates,
     )

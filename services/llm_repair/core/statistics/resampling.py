@@ -16,6 +16,7 @@ Degenerate input has a defined result:
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
@@ -28,6 +29,7 @@ from llm_repair.core.statistics.bca import bca_interval
 Statistic: TypeAlias = Callable[[FloatArray], FloatArray]
 """Maps column means (replicates, columns) to one value a replicate (replicates,)."""
 
+ANY_NUMBER = (-math.inf, math.inf)
 DEFAULT_REPLICATES = 4_000
 """Monte Carlo error of a 95 % end is then about 0.3 points of coverage."""
 _CHUNK_CELLS = 4_000_000  # resampled indices held at once: 32 MB
@@ -44,6 +46,7 @@ def bootstrap(
     statistic: Statistic,
     rng: np.random.Generator,
     *,
+    support: tuple[float, float] = ANY_NUMBER,
     confidence: float = 0.95,
     replicates: int = DEFAULT_REPLICATES,
 ) -> Estimate | Missing:
@@ -54,10 +57,11 @@ def bootstrap(
       statistic: maps (replicates, columns) means to (replicates,); called on the data, the replicates and the
         leave-one-out means.
       rng: drawn from; the result is a pure function of its state and the arguments.
+      support: lowest and highest value of the function; no end lies beyond.
       confidence: of the two-sided interval, (0, 1).
       replicates: number of resamples, at least 1.
     """
-    return bootstrap_families((units,), statistic, rng, confidence=confidence, replicates=replicates)
+    return bootstrap_families((units,), statistic, rng, support=support, confidence=confidence, replicates=replicates)
 
 
 def bootstrap_families(
@@ -65,6 +69,7 @@ def bootstrap_families(
     statistic: Statistic,
     rng: np.random.Generator,
     *,
+    support: tuple[float, float] = ANY_NUMBER,
     confidence: float = 0.95,
     replicates: int = DEFAULT_REPLICATES,
 ) -> Estimate | Missing:
@@ -76,6 +81,7 @@ def bootstrap_families(
       families: at least one, each (n, columns) with its own n and columns; resampled in this order.
       statistic: as for `bootstrap`, on the columns of all families side by side.
       rng: drawn from.
+      support: lowest and highest value of the function; no end lies beyond.
       confidence: of the two-sided interval, (0, 1).
       replicates: number of resamples, at least 1.
     """
@@ -92,7 +98,7 @@ def bootstrap_families(
         return Missing("UNDEFINED_IN_RESAMPLES")
     if float(np.ptp(draws)) <= 1e-12 * max(1.0, abs(observed)):  # equal but for rounding
         return Missing("NO_VARIATION")
-    low, high = bca_interval(observed, draws, influences, confidence)
+    low, high = (min(max(end, support[0]), support[1]) for end in bca_interval(observed, draws, influences, confidence))
     return Estimate(observed, min(low, observed), max(high, observed), sum(sizes))
 
 

@@ -104,11 +104,11 @@ def _distinct(name: str, place: int, records: Sequence[PromptRecord], inference:
     base, repaired = _ngrams([r.base for r in records], place), _ngrams([r.repaired for r in records], place)
     how = {"confidence": inference.confidence}
     before, after = (
-        ratio_of_sums(*counts, inference.rng(GATE_PROMPTS), replicates=inference.replicates, **how)
+        ratio_of_sums(*counts, inference.rng(GATE_PROMPTS), support=_SHARE, replicates=inference.replicates, **how)
         for counts in (base, repaired)
     )
     change = paired_ratio_difference(
-        base, repaired, inference.rng(GATE_PROMPTS), replicates=inference.replicates, **how
+        base, repaired, inference.rng(GATE_PROMPTS), support=(-1.0, 1.0), replicates=inference.replicates, **how
     )
     return _metric(f"degeneracy.{name}", before, after, change, Direction.HIGHER_IS_BETTER, inference)
 
