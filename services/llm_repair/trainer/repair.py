@@ -19,6 +19,7 @@ from llm_repair.core.errors import (
     AdapterNotApplied,
     FieldViolation,
     InvalidFields,
+    LossNotFinite,
     OutOfMemory,
     StepCancelled,
     StorageFull,
@@ -32,7 +33,12 @@ from llm_repair.models.training.adapters import TrainableModel, make_trainable
 from llm_repair.models.training.batches import PairText, TokenisedSample, tokenise
 from llm_repair.models.training.checkpoints import Checkpoints
 from llm_repair.models.training.encoding import encoding_of
-from llm_repair.models.training.faults import full_disk_named, out_of_memory_named, require_known_tokens
+from llm_repair.models.training.faults import (
+    full_disk_named,
+    out_of_memory_named,
+    require_finite,
+    require_known_tokens,
+)
 from llm_repair.models.training.loop import TrainingResult, TrainingRun
 from llm_repair.models.training.ranks import Ranks, joined, own_device, require_devices
 from llm_repair.trainer import lineage
@@ -54,7 +60,7 @@ def run(step: RepairStep, store: ArtifactStore, context: StepContext) -> StepOut
       PoolTooSmall: nothing was selected, or a single utility text.
       PromptTooLong: a prompt leaves no room for a continuation.
       ModelInvalid: the model cannot be trained as the method asks, or does not know a token of its tokenizer.
-      LossNotFinite, GradientExploded: training diverged; nothing is published.
+      LossNotFinite, GradientExploded: training diverged, or left the base's number format; nothing is published.
       OutOfMemory: memory does not suffice, on halved micro-batches too, or for saving; nothing is published.
       StorageFull: neither a checkpoint nor the model finds space; nothing is published.
       AdapterNotApplied: the repaired weights equal the base.
@@ -193,20 +199,21 @@ class _Repair:
                 target.save_adapters(self.context.workdir / "adapter", base=self.step.model_digest)
             outputs["adapter"] = self.store.put_tree(self.context.workdir / "adapter")
         folder = self.context.workdir / "model"
-        change = self._save_merged(target, folder)
+        change = self._save_merged(target, folder, result.kept_step)
         outputs["model"] = self.store.put_tree(folder)
         curve = dataclasses.asdict(result.history)
         outputs["curve"] = self.store.put_bytes(json.dumps(curve, sort_keys=True).encode())
         return outputs, change
 
-    def _save_merged(self, target: TrainableModel, folder: Path) -> WeightChange:
-        """Writes the merged model in the base's number format, after making sure that it is not the base."""
+    def _save_merged(self, target: TrainableModel, folder: Path, kept_step: int) -> WeightChange:
+        """Writes the merged model in the base's number format, once it is known to be finite and not the base."""
         dtype = stored_dtype(self.base)
         base = load_causal_lm(self.base)
         merged = target.merged()
         for model in (base, merged):
             torch.nn.Module.to(model, device="cpu", dtype=dtype)
         change = weight_change(merged, base)
+        require_finite(change.max_abs_change, kept_step, f"largest change of a weight in {dtype}")
         about = json.dumps(lineage.training_lineage(self.step, self.base), indent=2, sort_keys=True)
         with full_disk_named("the repaired model"):
             save_folder(merged, self.base, folder)
@@ -223,9 +230,9 @@ class _Repair:
         kept, folder = result.kept_step, self.context.workdir / "partial"
         try:
             with out_of_memory_named(training.steps_taken):
-                self._save_merged(self._whole(target, result), folder)
+                self._save_merged(self._whole(target, result), folder, kept)
             self.store.put_partial(self.context.key, self.context.workdir.name, folder)
-        except (AdapterNotApplied, OutOfMemory, StorageFull, StorageUnavailable) as error:
+        except (AdapterNotApplied, LossNotFinite, OutOfMemory, StorageFull, StorageUnavailable) as error:
             # A repair that is paused or cancelled has not failed.
             self.context.note("left no model", step=kept, reason=error.reason)
             return

@@ -31,8 +31,10 @@ class WeightChange:
     changed_tensors: int
     tensors: int
     max_abs_change: float
+    """NaN or infinite where a repaired weight is, and the base's is not."""
 
 
+@torch.no_grad()
 def weight_change(repaired: PreTrainedModel, base: PreTrainedModel) -> WeightChange:
     """Compares two models of one architecture, tensor by tensor; tied tensors count once.
 
@@ -40,14 +42,17 @@ def weight_change(repaired: PreTrainedModel, base: PreTrainedModel) -> WeightCha
       AdapterNotApplied: no weight differs.
     """
     before = dict(base.named_parameters())
-    largest = [
-        float((value.detach().float() - before[name].detach().float()).abs().max())
-        for name, value in repaired.named_parameters()
-    ]
-    change = WeightChange(sum(delta > 0 for delta in largest), len(largest), max(largest))
-    if change.changed_tensors == 0:
+    largest = torch.stack([_largest_change(value, before[name]) for name, value in repaired.named_parameters()])
+    changed = int((largest != 0).sum())
+    if changed == 0:
         raise AdapterNotApplied()
-    return change
+    return WeightChange(changed, len(largest), float(largest.max()))
+
+
+def _largest_change(repaired: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
+    """Returns the largest absolute difference, (); what is no number in both, as rows nobody uses, is equal."""
+    equal = (repaired == base) | (repaired.isnan() & base.isnan())
+    return (repaired.float() - base.float()).abs().masked_fill_(equal, 0.0).max()
 
 
 def stored_dtype(folder: Path) -> torch.dtype:

@@ -345,6 +345,24 @@ def test_infinite_loss_fails_with_its_step(run_repair: Run) -> None:
     assert error.value.metadata["step"] == "1"
 
 
+def test_weights_that_the_format_of_the_base_cannot_hold_are_not_published(run_repair: Run) -> None:
+    """One step of rate 1 with a decay of a million makes a weight of 0.3 one of 300,000, beyond the 65,504 of fp16."""
+    method = RepairMethod(
+        DaptMethod(),
+        FullParameters(),
+        learning_rate=1.0,
+        weight_decay=1e6,
+        epochs=1,
+        batch_samples=16,
+        validation_share=0.0,
+    )
+
+    with pytest.raises(LossNotFinite, match="float16") as refused:
+        run_repair(method, model=llama(torch.float16))
+
+    assert refused.value.metadata == {"step": "1"}
+
+
 def test_repair_without_effect_is_an_error(run_repair: Run) -> None:
     """In bf16 a step of 1e-12 rounds away."""
     with pytest.raises(AdapterNotApplied):
