@@ -37,7 +37,7 @@ from llm_repair.evaluation.judging_thread import JudgingThread, TextScores
 from llm_repair.evaluation.kept_samples import KeptSamples
 from llm_repair.evaluation.metrics.measurement import read_measurement
 from llm_repair.evaluation.metrics.toxicity import PROFANITY_JUDGE
-from llm_repair.evaluation.probes.probing import Probes, read_probes
+from llm_repair.evaluation.probes.probing import Probes, read_probes, refuse_unreadable
 from llm_repair.evaluation.prompt_duplicates import duplicate_warnings
 from llm_repair.evaluation.protocols.plan import Plan, plan_for
 from llm_repair.evaluation.sampling_run import (
@@ -125,6 +125,7 @@ def run(step: EvaluateStep, store: ArtifactStore, context: StepContext) -> StepO
         aside = _aside(task, judging)
         with started_engine(step.engine, step.model_digest, store, context, task.watch) as engine:
             asked = _asked(task, engine)
+            refuse_unreadable(engine, store, step, task.plan)
             kept = KeptSamples(store, context, task.watch, run_identity(asked.digest, task.judges))
             with SamplingRun(engine, judging, kept, context, task.watch) as sampling:
                 stop = _sample_gate(task, asked, sampling)

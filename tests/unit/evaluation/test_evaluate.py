@@ -184,6 +184,18 @@ def test_no_prompts_are_refused(
         evaluate.run(dataclasses.replace(step, prompts_digest=put_texts({"doc-a": "text"})), store, new_context())
 
 
+def test_texts_that_cannot_be_read_are_refused_before_anything_is_made(
+    step: EvaluateStep, store: ArtifactStore, new_context: Callable[..., Any], put_texts: Callable[..., str]
+) -> None:
+    cloze = DatasetArtifact("words", put_texts({"a": "one", "b": "two words"}))
+    context = new_context()
+
+    with pytest.raises(DatasetInvalid, match="1 of 2 texts of words have no last word to predict: a"):
+        evaluate.run(dataclasses.replace(step, cloze_sets=(cloze,)), store, context)
+    assert context.tokens == 0
+    assert "generating" not in context.stages
+
+
 def test_a_judge_that_is_not_there_fails_before_the_model_is_loaded(
     step: EvaluateStep, store: ArtifactStore, new_context: Callable[..., Any]
 ) -> None:

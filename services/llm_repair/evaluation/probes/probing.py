@@ -28,11 +28,12 @@ from llm_repair.evaluation.engines.engine import Engine
 from llm_repair.evaluation.engines.parity import PROBE_TEXTS
 from llm_repair.evaluation.json_files import write_json, write_lines
 from llm_repair.evaluation.probes.bias import sentence_documents
-from llm_repair.evaluation.probes.cloze import cloze_texts
-from llm_repair.evaluation.probes.corpora import corpus_documents
+from llm_repair.evaluation.probes.cloze import ClozeTexts, cloze_texts
+from llm_repair.evaluation.probes.corpora import CountedDocument, corpus_documents
 from llm_repair.evaluation.probes.reading import Reading, number_or_none
 from llm_repair.evaluation.protocols.plan import Plan
 from llm_repair.models.inference.scoring import Document, DocumentScore
+from llm_repair.models.tokenisation import Tokenisation
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,19 @@ class Probes:
     """{perplexity, predicted_tokens} by corpus, {cloze_accuracy, bias_preference} by set."""
     warnings: Sequence[Mapping[str, Json]]
     """{kind: WINDOWS_CUT, window_tokens}; {kind: CLOZE_TEXTS_LEFT_OUT, set, texts}."""
+
+
+def refuse_unreadable(engine: Engine, store: ArtifactStore, step: EvaluateStep, plan: Plan) -> None:
+    """Passes texts that `read_probes` can read; a look ahead, since it comes when all samples have been made.
+
+    Raises:
+      DatasetInvalid: a corpus or set has nothing to predict.
+    """
+    fitting = _fitting(plan, engine)
+    for corpus in step.corpora:
+        _documents(corpus, store, engine.tokens, fitting)
+    for cloze_set in step.cloze_sets:
+        _cloze_texts(cloze_set, store, engine.tokens, fitting)
 
 
 def read_probes(
@@ -103,10 +117,7 @@ class _Probing:
 
     def corpus(self, corpus: CorpusArtifact) -> Sequence[DocumentScore]:
         """Returns the scores of the documents."""
-        rows = read_rows(self.store, corpus.digest)
-        documents = corpus_documents(rows, corpus.layout, self.reading.engine.tokens, self.reading.plan)
-        if not any(len(one.document.ids) > one.document.given for one in documents):
-            raise DatasetInvalid(f"the corpus {corpus.name} has no token to predict", corpus=corpus.name)
+        documents = _documents(corpus, self.store, self.reading.engine.tokens, self.reading.plan)
         scores = self.reading.scores(corpus.name, [one.document for one in documents])
         lines = (
             {"document_id": score.document_id, **_likelihood(score), "words": counted.words, "bytes": counted.bytes}
@@ -117,8 +128,7 @@ class _Probing:
 
     def cloze_set(self, cloze_set: DatasetArtifact) -> float | None:
         """Returns the accuracy; None where a likelihood is not a number."""
-        rows = read_rows(self.store, cloze_set.digest)
-        texts = cloze_texts(cloze_set.name, rows, self.reading.engine.tokens, self.reading.plan.window_tokens)
+        texts = _cloze_texts(cloze_set, self.store, self.reading.engine.tokens, self.reading.plan)
         if texts.unusable:
             left_out = len(texts.unusable)
             self.warnings.append({"kind": "CLOZE_TEXTS_LEFT_OUT", "set": cloze_set.name, "texts": left_out})
@@ -146,6 +156,17 @@ class _Probing:
         )
         write_lines(self.folder / "bias" / f"{pairs.name}.jsonl", lines)
         return _share([_prefers(more, less) for more, less in both])
+
+
+def _documents(corpus: CorpusArtifact, store: ArtifactStore, tokens: Tokenisation, plan: Plan) -> list[CountedDocument]:
+    documents = corpus_documents(read_rows(store, corpus.digest), corpus.layout, tokens, plan)
+    if not any(len(one.document.ids) > one.document.given for one in documents):
+        raise DatasetInvalid(f"the corpus {corpus.name} has no token to predict", corpus=corpus.name)
+    return documents
+
+
+def _cloze_texts(cloze_set: DatasetArtifact, store: ArtifactStore, tokens: Tokenisation, plan: Plan) -> ClozeTexts:
+    return cloze_texts(cloze_set.name, read_rows(store, cloze_set.digest), tokens, plan.window_tokens)
 
 
 def _likelihood(score: DocumentScore) -> dict[str, Json]:
