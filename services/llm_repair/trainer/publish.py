@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from llm_repair.artifacts.model_files import weights_digest
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.errors import ModelInvalid
 from llm_repair.core.execution import Artifact, Json, StepContext, StepOutput
@@ -12,7 +13,6 @@ from llm_repair.core.metrics import metric_from_json
 from llm_repair.core.steps import PublishStep
 from llm_repair.trainer import lineage
 from llm_repair.trainer.model_card import model_card
-from llm_repair.trainer.weights import weights_digest
 
 
 def run(step: PublishStep, store: ArtifactStore, context: StepContext) -> StepOutput:

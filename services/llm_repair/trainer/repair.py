@@ -14,6 +14,7 @@ import torch
 from transformers import PreTrainedModel
 
 from llm_repair.artifacts.datasets import iterate_rows
+from llm_repair.artifacts.model_files import weights_digest
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.errors import (
     AdapterNotApplied,
@@ -44,7 +45,7 @@ from llm_repair.models.training.ranks import Ranks, joined, own_device, require_
 from llm_repair.trainer import lineage
 from llm_repair.trainer.methods import objective_of
 from llm_repair.trainer.samples import SelectedTexts, selected_texts, utility_texts
-from llm_repair.trainer.weights import WeightChange, save_folder, stored_dtype, weight_change, weights_digest
+from llm_repair.trainer.weights import WeightChange, save_folder, stored_dtype, weight_change
 
 RANK: Final = "llm_repair.trainer.repair:run_rank"
 RANK_ON_HALVES: Final = "llm_repair.trainer.repair:run_rank_on_halves"

@@ -1,4 +1,4 @@
-"""What a repair did to the weights: saved in the base model's form, compared with it, and named by a digest."""
+"""What a repair did to the weights: compared with the base model, and saved in its form."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 from safetensors import safe_open
 from transformers import PreTrainedModel
 
-from llm_repair.artifacts.model_files import weights_digest
 from llm_repair.core.errors import AdapterNotApplied
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -73,6 +72,3 @@ def save_folder(model: PreTrainedModel, base_folder: Path, folder: Path) -> None
         if path.is_file() and not any(name.match(pattern) for pattern in _NOT_COPIED):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, folder / name)
-
-
-__all__ = ["WeightChange", "save_folder", "stored_dtype", "weight_change", "weights_digest"]

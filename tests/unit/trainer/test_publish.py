@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import ModelCard
 
+from llm_repair.artifacts.model_files import weights_digest
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.errors import ModelInvalid
 from llm_repair.core.execution import Artifact, Json, StepOutput
@@ -19,7 +20,6 @@ from llm_repair.core.steps import PublishStep, RepairStep
 from llm_repair.trainer import publish
 from llm_repair.trainer.lineage import training_lineage
 from llm_repair.trainer.model_card import model_card
-from llm_repair.trainer.weights import weights_digest
 
 DIGEST = "sha256:" + "a" * 64
 TOXIC = "an unspeakable sentence"

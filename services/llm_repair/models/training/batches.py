@@ -201,12 +201,5 @@ def padded_batch(samples: Sequence[TokenisedSample], *, prompt_in_loss: bool = F
     )
 
 
-def plain_labels(batch: TokenBatch) -> Tensor:
-    """Returns the labels of a padded batch, (rows, columns), `IGNORED` where a token does not count."""
-    labels = torch.full_like(batch.input_ids, IGNORED).flatten()
-    labels[batch.sources + 1] = batch.targets
-    return labels.view_as(batch.input_ids)
-
-
 def _named(ids: Sequence[str]) -> str:
     return f"{len(ids)} samples, the first are {', '.join(ids[:NAMED_IDS])},"

@@ -200,17 +200,3 @@ def kl_divergence(reference_logits: Tensor, logits: Tensor) -> Tensor:
     """
     log_p, log_q = reference_logits.log_softmax(dim=-1), logits.log_softmax(dim=-1)
     return functional.kl_div(log_q, log_p, reduction="none", log_target=True).sum(dim=-1)
-
-
-def sequence_log_probs(logits: Tensor, labels: Tensor) -> Tensor:
-    """Returns log p of the labelled tokens of each row, summed: (rows,).
-
-    logits: (rows, columns, vocab), of which column t predicts column t + 1. labels: (rows, columns) token ids,
-    `IGNORED` where a token does not count. The plain path: it needs the logits of every position, so training
-    uses `log_probs.continuation_log_probs` and tests compare the two.
-    """
-    targets = labels[:, 1:]
-    counted = targets != IGNORED
-    scores = torch.log_softmax(logits[:, :-1].float(), dim=-1)
-    picked = scores.gather(-1, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1)
-    return torch.where(counted, picked, torch.zeros_like(picked)).sum(dim=-1)

@@ -9,11 +9,11 @@ from llm_repair.core.errors import DatasetInvalid, PromptTooLong
 from llm_repair.models.training.batches import (
     Encoding,
     PairText,
+    TokenBatch,
     TokenisedSample,
     epoch_order,
     hold_out,
     padded_batch,
-    plain_labels,
     tokenise,
 )
 from llm_repair.models.training.objectives import IGNORED
@@ -23,6 +23,13 @@ LETTERS = Encoding(
     encode=lambda text: [ord(c) - ord("a") + 1 for c in text], start_token=90, end_text="END", end_token=99
 )
 """a is 1, b is 2, ...; the end-of-text token is 99."""
+
+
+def labels_of(batch: TokenBatch) -> list[list[int]]:
+    """Returns the labels of a padded batch, `IGNORED` where a token does not count."""
+    labels = torch.full_like(batch.input_ids, IGNORED).flatten()
+    labels[batch.sources + 1] = batch.targets
+    return labels.view_as(batch.input_ids).tolist()
 
 
 def sample(name: str, prompt: list[int], *continuations: list[int]) -> TokenisedSample:
@@ -109,14 +116,14 @@ def test_padded_batch_masks_padding_and_prompt_but_learns_a_real_token_with_the_
 
     assert batch.input_ids.tolist() == [[5, 6, 7, 0], [5, 6, 8, 0]]
     assert batch.attention_mask.tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
-    assert plain_labels(batch).tolist() == [[IGNORED, IGNORED, 7, 0], [IGNORED, IGNORED, 8, IGNORED]]
+    assert labels_of(batch) == [[IGNORED, IGNORED, 7, 0], [IGNORED, IGNORED, 8, IGNORED]]
     assert (batch.sequences, batch.tokens) == (2, 7)
 
 
 def test_prompt_in_loss_learns_all_but_the_first_token() -> None:
     batch = padded_batch([sample("s", [5, 6], [7])], prompt_in_loss=True)
 
-    assert plain_labels(batch).tolist() == [[IGNORED, 6, 7]]
+    assert labels_of(batch) == [[IGNORED, 6, 7]]
 
 
 def test_packed_row_reads_the_prompt_once_and_no_last_token() -> None:

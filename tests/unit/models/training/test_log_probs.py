@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from training_oracle import log_prob
 from transformers import (
     BloomConfig,
     BloomForCausalLM,
@@ -24,10 +25,9 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from llm_repair.models.training.batches import TokenisedSample, padded_batch, plain_labels
+from llm_repair.models.training.batches import TokenisedSample, padded_batch
 from llm_repair.models.training.layouts import layout_for
 from llm_repair.models.training.log_probs import LogProbs
-from llm_repair.models.training.objectives import sequence_log_probs
 from llm_repair.models.training.packing import packed_batch
 from llm_repair.models.training.readout import continuation_log_probs, head_is_linear
 
@@ -96,10 +96,14 @@ packable = pytest.mark.parametrize("make", [llama, qwen, pythia, gpt2])
 
 
 def plain(model: PreTrainedModel, prompt_in_loss: bool) -> torch.Tensor:
-    """The oracle: every logit, masked by labels, one row per sequence."""
-    batch = padded_batch(SAMPLES, prompt_in_loss=prompt_in_loss)
-    logits = model(input_ids=batch.input_ids, attention_mask=batch.attention_mask.long()).logits
-    return sequence_log_probs(logits, plain_labels(batch))
+    """The oracle: each continuation by itself behind its prompt, every logit, no padding."""
+    rows: list[torch.Tensor] = []
+    for sample in SAMPLES:
+        learnt_from = 1 if prompt_in_loss else len(sample.prompt)
+        for continuation in sample.continuations:
+            text = (*sample.prompt, *continuation)
+            rows.append(log_prob(model, text[:learnt_from], text[learnt_from:]))
+    return torch.stack(rows)
 
 
 @packable

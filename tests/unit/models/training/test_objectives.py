@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from llm_repair.models.training.objectives import (
-    IGNORED,
     dapt_loss,
     dpo_loss,
     exmate_loss,
@@ -19,7 +18,6 @@ from llm_repair.models.training.objectives import (
     kto_baseline,
     kto_loss,
     loss_weights,
-    sequence_log_probs,
 )
 
 
@@ -70,18 +68,6 @@ def test_dpo_loss_stays_finite_for_extreme_log_ratios() -> None:
 
 def test_dapt_loss_is_the_negative_log_likelihood() -> None:
     assert dapt_loss(torch.tensor([-2.5, -0.5])).tolist() == [2.5, 0.5]
-
-
-def test_sequence_log_probs_count_labelled_tokens_only() -> None:
-    """Vocabulary of 2, logits (0, log 3): probabilities 1/4 and 3/4. Labels 1, 0 count, the first and last do not.
-
-    Column 0 has no predictor, so the labels at columns 1 and 2 give log(3/4) + log(1/4).
-    """
-    logits = torch.tensor([0.0, math.log(3)]).expand(1, 4, 2)
-
-    found = sequence_log_probs(logits, torch.tensor([[IGNORED, 1, 0, IGNORED]]))
-
-    assert found.item() == pytest.approx(math.log(3 / 4) + math.log(1 / 4))
 
 
 def test_exmate_loss_worked_by_hand() -> None:
