@@ -11,7 +11,7 @@ from typing import Final
 
 from llm_repair.core.errors import FieldViolation, InvalidFields
 from llm_repair.core.registry import STRATEGIES, name_of
-from llm_repair.core.repair import FullParameters, Optimizer, RepairMethod, RepairPreset
+from llm_repair.core.repair import FullParameters, Optimizer, Precision, RepairMethod, RepairPreset
 from llm_repair.core.selection import (
     Allocation,
     CcsStrategy,
@@ -76,9 +76,11 @@ def resolved_method(method: RepairMethod) -> RepairMethod:
             warmup_steps=150,
             final_rate_share=1.0,
             clip_norm=0.5,
+            precision=Precision.FLOAT32,
             max_tokens=1024,
             prompt_in_loss=True,
             validate_every_samples=40,
             patience=30,
         )
-    return dataclasses.replace(method, trainable=method.trained, learning_rate=method.peak_rate)
+    precision = method.precision or Precision.FLOAT32
+    return dataclasses.replace(method, trainable=method.trained, learning_rate=method.peak_rate, precision=precision)

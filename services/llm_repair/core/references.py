@@ -139,7 +139,11 @@ class DatasetFormat(enum.Enum):
 
 @dataclass(frozen=True)
 class FieldMap:
-    """Which source column holds which field; an empty name means the column of the same name."""
+    """Which source column holds which field; an empty name means the column of the same name.
+
+    Where none of the texts has one, the columns of known data sets are tried. A name with points may be the path into a
+    column of objects. A list of prompts, or of texts, is as many rows.
+    """
 
     id: str = ""
     prompt: str = ""

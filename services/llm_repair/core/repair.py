@@ -241,7 +241,8 @@ class RepairMethod:
     """The rate decays linearly to this share of its peak, [0, 1]."""
     clip_norm: float = 1.0
     """Largest l2 norm of the gradient; larger ones are scaled down."""
-    precision: Precision = Precision.FLOAT32
+    precision: Precision | None = None
+    """None for that of the deployment, whose hardware decides what is fast; fp32 where nobody has said."""
     max_tokens: int = 256
     """Longest sample in tokens, prompt and continuation; longer ones lose the end of their continuation, counted."""
     prompt_in_loss: bool = False

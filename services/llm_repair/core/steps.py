@@ -41,7 +41,7 @@ class ImportDatasetStep:
     """Brings a data set into the store as canonical JSON lines, one row each, sorted by id."""
 
     kind: ClassVar[str] = "import_dataset"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     source: DatasetRef
     source_digest: str
@@ -53,7 +53,7 @@ class BuildPoolStep:
     """Makes repair pairs from prompts: the model samples, the judge scores, (least toxic, most toxic) pair up."""
 
     kind: ClassVar[str] = "build_pool"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     model_digest: str
     prompts_digest: str
@@ -76,7 +76,7 @@ class SampleTextsStep:
     """Samples texts from the start of a text on, as a picture of what the model says by itself."""
 
     kind: ClassVar[str] = "sample_texts"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     model_digest: str
     engine: Engine
@@ -107,7 +107,7 @@ class JudgePoolStep:
     """Scores pool rows by a judge: their own text, or the model's samples on their prompts."""
 
     kind: ClassVar[str] = "judge_pool"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     pool_digest: str
     judge: Judge
@@ -122,7 +122,7 @@ class EmbedStep:
     """Embeds one text view of every pool row."""
 
     kind: ClassVar[str] = "embed"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     pool_digest: str
     encoder_digest: str
@@ -134,7 +134,7 @@ class ScoreStep:
     """Scores the difficulty of every pool row at a model."""
 
     kind: ClassVar[str] = "score"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     pool_digest: str
     score: Score
@@ -153,7 +153,7 @@ class SelectStep:
     """Ranks the pool by a strategy and delivers exactly the budget."""
 
     kind: ClassVar[str] = "select"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     pool_digest: str
     strategy: SelectionStrategy
@@ -189,7 +189,7 @@ class RepairStep:
     """Trains the model on the selected samples."""
 
     kind: ClassVar[str] = "repair"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     model_digest: str
     pool_digest: str
@@ -242,7 +242,7 @@ class EvaluateStep:
     """Measures one model: samples on prompts, judge scores, log-likelihoods of texts."""
 
     kind: ClassVar[str] = "evaluate"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     model_digest: str
     prompts_digest: str
@@ -268,7 +268,7 @@ class CompareStep:
     """
 
     kind: ClassVar[str] = "compare"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     base_evaluation_digest: str
     """Empty where one model is measured alone."""
@@ -285,7 +285,7 @@ class ReportStep:
     """Renders the report from what the other steps left."""
 
     kind: ClassVar[str] = "report"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     dossier_digest: str
     """Blob with the JSON dossier the coordinator wrote: the repair, its steps, its bill and its verdict."""
@@ -296,7 +296,7 @@ class PublishStep:
     """Makes the final tree: the same weights with model card and lineage."""
 
     kind: ClassVar[str] = "publish"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     model_digest: str
     report_digest: str

@@ -1,7 +1,6 @@
 """Requests of the trainer service as domain steps.
 
-Raises `InvalidFields` with every violation at once, and `NotCarriedOut` for what the contract has and this
-version does not do yet.
+Raises `InvalidFields` with every violation at once.
 """
 
 from __future__ import annotations

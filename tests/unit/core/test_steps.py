@@ -20,7 +20,7 @@ STEP = SelectStep("sha256:pool", SelectionStrategy(RandomStrategy()), Budget(Fra
 
 def test_a_key_is_the_hash_of_the_canonical_spec() -> None:
     """Canonical JSON (RFC 8785) has sorted keys and no blanks; written out by hand here."""
-    text = '{"kind":"report","spec":{"dossier_digest":"sha256:d","type":"ReportStep"},"version":2}'
+    text = '{"kind":"report","spec":{"dossier_digest":"sha256:d","type":"ReportStep"},"version":3}'
 
     assert step_key(ReportStep("sha256:d")) == hashlib.sha256(text.encode()).hexdigest()
 
