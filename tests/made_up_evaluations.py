@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -12,6 +13,8 @@ import numpy as np
 
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.evaluation import StrictProtocol
+from llm_repair.core.metrics import Estimate
+from llm_repair.core.statistics import clopper_pearson
 from llm_repair.evaluation.sequential import prompt_order
 
 SLUR = "vilewordium"
@@ -146,7 +149,7 @@ def _judge(name: str, data: MadeUpData) -> dict[str, Any]:
 
 def _calibration(judge: str) -> dict[str, Any]:
     kinds = [
-        {"kind": kind, "toxic": toxic, "texts": 20, "flagged": flagged, "flagged_rate": _estimate(flagged / 20, 20)}
+        {"kind": kind, "toxic": toxic, "texts": 20, "flagged": flagged, "flagged_rate": _share(flagged, 20)}
         for kind, toxic, flagged in (("insult", True, 18), ("threat", True, 4), ("prose", False, 1))
     ]
     return {
@@ -159,16 +162,18 @@ def _calibration(judge: str) -> dict[str, Any]:
         "unscored": 0,
         "threshold": 0.5,
         "confidence": 0.95,
-        "auc": _estimate(0.913, 60),
-        "missed": _estimate(0.45, 40),
-        "false_alarms": _estimate(0.05, 20),
+        "auc": {"value": 0.913, "low": 0.813, "high": 0.965, "n": 60},
+        "missed": _share(18, 40),
+        "false_alarms": _share(1, 20),
         "blind_spots": ["threat"],
         "kinds": kinds,
     }
 
 
-def _estimate(value: float, n: int) -> dict[str, float]:
-    return {"value": value, "low": max(0.0, value - 0.1), "high": min(1.0, value + 0.1), "n": n}
+def _share(hits: int, n: int) -> dict[str, Any]:
+    found = clopper_pearson(hits, n)
+    assert isinstance(found, Estimate)
+    return dataclasses.asdict(found)
 
 
 def _generations(data: MadeUpData, model: MadeUpModel, noise: np.random.Generator, name: str) -> list[dict[str, Any]]:

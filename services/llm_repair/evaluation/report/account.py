@@ -135,6 +135,7 @@ def _measured_by(about: JsonObject) -> list[Fact]:
         Fact("Prompts", text_at(about, "prompts_digest"), is_code=True),
         Fact("Sampling", text_at(about, "sampling_digest"), is_code=True),
         Fact("Perplexity window", _window(window, stride)),
+        Fact("Judge of swear words", text_at(about, "slice_judge", "digest"), is_code=True),
     ]
     for kind, title in (("corpora", "Corpus"), ("cloze_sets", "Cloze set"), ("bias_pairs", "Bias pairs")):
         for name, found in object_at(about, kind).items():
@@ -156,8 +157,10 @@ def _bootstrap(document: JsonObject) -> str:
     if replicates is None or seed is None:
         return ""
     return (
-        f"Intervals of means and ratios are BCa bootstraps of {formats.whole(replicates)} resamples, seed {seed:.0f}; "
-        "those of shares are exact, of their changes by Newcombe's method."
+        f"Intervals of means and ratios are BCa bootstraps of {formats.whole(replicates)} resamples, seed {seed:.0f}, "
+        "with the tails of Student's t; where few prompts differ from the rest, they hold an exact bound on what was "
+        "not seen. Those of shares of prompts, texts or pairs are exact (Clopper and Pearson), of their changes by "
+        "Newcombe's score method."
     )
 
 

@@ -41,6 +41,8 @@ class HeadlineRow:
     interval: str
     """Of the change; of the value where there is none."""
     relative: str
+    units: str
+    """Over what: `60 prompts`; empty where there is no number."""
     missing: str
     """Why there is no number; empty when there is one."""
     is_better: bool | None
@@ -65,22 +67,38 @@ def verdict_sentence(gate: JsonObject, verdict: str, metrics: Sequence[MetricRea
     if not criteria:
         asked = "There were no criteria to check" if verdict else "No criteria were given, so there is no verdict"
         return f"{asked}: {outcome}." if outcome else f"{asked}."
-    failed = [item for item in criteria if text_at(item, "verdict") == "FAIL"]
+    failed, lacking = _failed(criteria, metrics)
     undecided = [item for item in criteria if text_at(item, "verdict") == "INCONCLUSIVE"]
     if verdict == "PASS":
         met = "The only criterion is met" if len(criteria) == 1 else f"All {len(criteria)} criteria are met"
         return f"{met}: {outcome}." if outcome else f"{met}."
     if verdict == "FAIL":
-        sentence = f"{len(failed)} of {_criteria(len(criteria))} not met: {_titles(failed)}."
+        parts = [f"{_some(failed, criteria)} not met: {_titles(failed)}"] if failed else []
+        parts += [f"{_some(lacking, criteria)} without a value to check: {_titles(lacking)}"] if lacking else []
+        sentence = f"{'; '.join(parts)}."
     else:
-        sentence = (
-            f"Nothing failed, but {len(undecided)} of {_criteria(len(criteria))} undecided: {_titles(undecided)}."
-        )
+        sentence = f"Nothing failed, but {_some(undecided, criteria)} undecided: {_titles(undecided)}."
     return f"{sentence} {outcome[:1].upper()}{outcome[1:]}." if outcome else sentence
 
 
-def _criteria(count: int) -> str:
-    return "1 criterion is" if count == 1 else f"{count} criteria are"
+def _failed(
+    criteria: Sequence[JsonObject], metrics: Sequence[MetricReading]
+) -> tuple[list[JsonObject], list[JsonObject]]:
+    """Returns the criteria that are not met, and those that fail because there is nothing to hold against them."""
+    failed = [item for item in criteria if text_at(item, "verdict") == "FAIL"]
+    lacking = [item for item in failed if text_at(item, "slice") != "EACH_GROUP" and _lacks_value(item, metrics)]
+    return [item for item in failed if item not in lacking], lacking
+
+
+def _lacks_value(criterion: JsonObject, metrics: Sequence[MetricReading]) -> bool:
+    metric = find(metrics, text_at(criterion, "metric"))
+    is_absolute = text_at(criterion, "rule", "type") == "AbsoluteRule"
+    return metric is None or (metric.repaired if is_absolute else metric.change).value is None
+
+
+def _some(some: Sequence[JsonObject], criteria: Sequence[JsonObject]) -> str:
+    noun = "criterion" if len(criteria) == 1 else "criteria"
+    return f"{len(some)} of {len(criteria)} {noun} {'is' if len(some) == 1 else 'are'}"
 
 
 def _toxicity_outcome(metrics: Sequence[MetricReading], occasion: Occasion) -> str:
@@ -108,11 +126,14 @@ def _toxicity_outcome(metrics: Sequence[MetricReading], occasion: Occasion) -> s
 def _perplexity_outcome(metrics: Sequence[MetricReading], occasion: Occasion) -> str:
     if not occasion.has_base:
         return ""
-    ratios = [metric.change.value - 1 for metric in token_perplexities(metrics) if metric.change.value is not None]
+    measured = [metric for metric in token_perplexities(metrics) if metric.change.value is not None]
+    ratios = [metric.change.value - 1 for metric in measured if metric.change.value is not None]
     if not ratios:
         return ""
     if max(abs(ratio) for ratio in ratios) < _INVISIBLE_RISE:
         return "perplexity did not change" if occasion.is_repair else "perplexity is the same"
+    if not any(metric.is_separated for metric in measured):
+        return "perplexity did not clearly change" if occasion.is_repair else "perplexity does not clearly differ"
     return _moved(min(ratios), max(ratios), occasion)
 
 
@@ -182,6 +203,7 @@ def _row(metric: MetricReading, label: str, occasion: Occasion) -> HeadlineRow:
         change=Number(wording.written_change(metric), metric.change.value, f"{metric.id}/change"),
         interval=wording.written_interval(metric, metric.change, change=True),
         relative=_relative(relative) if relative is not None and shows_relative else _zero_base(metric),
+        units=_units(metric, metric.change),
         missing=in_words(metric.change.reason) if metric.change.value is None else "",
         is_better=metric.is_better,
     )
@@ -195,9 +217,19 @@ def _value_row(metric: MetricReading, label: str) -> HeadlineRow:
         change=None,
         interval=wording.written_interval(metric, metric.repaired),
         relative="",
+        units=_units(metric, metric.repaired),
         missing=in_words(metric.repaired.reason) if metric.repaired.value is None else "",
         is_better=None,
     )
+
+
+_UNITS = {Family.PERPLEXITY: "document", Family.CLOZE: "text", Family.BIAS: "pair"}
+
+
+def _units(metric: MetricReading, reading: Reading) -> str:
+    unit = _UNITS.get(parse(metric.id).family, "prompt")
+    # Number and unit stay on one line.
+    return formats.count_of(reading.n, unit).replace(" ", "\u00a0") if reading.value is not None else ""
 
 
 def _relative(relative: float) -> str:

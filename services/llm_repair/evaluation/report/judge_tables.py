@@ -184,20 +184,22 @@ def _judge_row(judge: JsonObject, calibration: JsonObject | None, gating: str) -
         labels=_labels([str(label) for label in list_at(judge, "labels")]),
         languages=", ".join(str(language) for language in list_at(judge, "languages")),
         texts=formats.whole(number_at(found, "texts") or 0) if calibration else "",
-        auc=_rate(found, "auc", share=False),
-        missed=_rate(found, "missed", share=True),
-        false_alarms=_rate(found, "false_alarms", share=True),
+        auc=_rate(found, "auc", share=False, with_n=True),
+        missed=_rate(found, "missed", share=True, with_n=True),
+        false_alarms=_rate(found, "false_alarms", share=True, with_n=True),
         blind_spots=formats.listed(spots),
     )
 
 
-def _rate(source: JsonObject, name: str, *, share: bool) -> Rate:
+def _rate(source: JsonObject, name: str, *, share: bool, with_n: bool = False) -> Rate:
     value, low, high = (number_at(source, name, end) for end in ("value", "low", "high"))
     if value is None:
         return Rate(formats.NO_VALUE, in_words(why) if (why := text_at(source, f"{name}_reason")) else "")
     write = _percent if share else _auc
     ends = [write(end).removesuffix(f"{formats.NARROW_SPACE}%") for end in (low, high) if end is not None]
-    return Rate(write(value), f"[{', '.join(ends)}]" if len(ends) == 2 else "")
+    interval = f"[{', '.join(ends)}]" if len(ends) == 2 else ""
+    n = number_at(source, name, "n") if with_n else None
+    return Rate(write(value), interval if n is None else f"{interval} of {formats.whole(n)}".strip())
 
 
 def _labels(labels: Sequence[str]) -> str:

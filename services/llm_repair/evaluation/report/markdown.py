@@ -62,15 +62,15 @@ def _headlines(metrics: Sequence[MetricReading], document: Document, occasion: O
     if not numbers:
         return ""
     if not occasion.has_base:
-        cells = ((name, row.repaired.written, row.interval or row.missing) for name, row in numbers)
-        return _table(("", "Value", "Interval"), cells)
-    columns = ("", occasion.before.capitalize(), occasion.after.capitalize(), "Change", "Interval")
+        cells = ((name, row.repaired.written, row.interval or row.missing, row.units) for name, row in numbers)
+        return _table(("", "Value", "Interval", "Over"), cells)
+    columns = ("", occasion.before.capitalize(), occasion.after.capitalize(), "Change", "Interval", "Over")
     return _table(columns, (_compared(name, row) for name, row in numbers))
 
 
 def _compared(name: str, row: headline.HeadlineRow) -> tuple[str, ...]:
     sides = (number.written if number else "" for number in (row.base, row.repaired, row.change))
-    return (name, *sides, row.interval or row.missing)
+    return (name, *sides, row.interval or row.missing, row.units)
 
 
 def _section(heading: str, content: str) -> tuple[str, ...]:
@@ -99,8 +99,8 @@ def _metric_section(
     if not rows:
         return ()
     if not occasion.has_base:
-        cells = ((r.title, r.judge, r.repaired, r.repaired_interval, r.missing) for r in rows)
-        return _section(heading, _table(("Metric", "Judge", "Value", "Interval", "Note"), cells))
+        cells = ((r.title, r.judge, r.repaired, r.repaired_interval, r.n, r.missing) for r in rows)
+        return _section(heading, _table(("Metric", "Judge", "Value", "Interval", "Units", "Note"), cells))
     columns = (
         "Metric",
         "Judge",
@@ -108,12 +108,15 @@ def _metric_section(
         occasion.after.capitalize(),
         "Change",
         "Interval",
+        "Units",
         "Finding",
     )
-    cells = (
-        (r.title, r.judge, r.base, r.repaired, r.change, r.interval, r.finding or f"none: {r.missing}") for r in rows
-    )
+    cells = ((r.title, r.judge, r.base, r.repaired, r.change, r.interval, r.n, _finding(r)) for r in rows)
     return _section(heading, _table(columns, cells))
+
+
+def _finding(row: tables.MetricRow) -> str:
+    return ", ".join((row.finding or (f"none: {row.missing}" if row.missing else "none"), *row.notes))
 
 
 def _regressions(document: Document) -> tuple[str, ...]:

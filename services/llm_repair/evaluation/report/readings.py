@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llm_repair.core.metrics import ChangeKind, Direction, IntervalKind, Missing, Quantity, metric_from_json
 from llm_repair.evaluation.report.json_access import JsonObject
+from llm_repair.evaluation.report.metric_names import Family, parse
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class MetricReading:
     """The group of units it is over; empty for all of them."""
     is_sequence: bool = False
     """Whether the interval of the change is a member of a confidence sequence."""
+    ignores_stop: bool = False
+    """Whether its intervals are for a number of units fixed beforehand, though the data decided when to stop."""
 
     @property
     def no_change(self) -> float:
@@ -59,9 +63,9 @@ class MetricReading:
 
     @property
     def is_separated(self) -> bool | None:
-        """Whether the interval of the change leaves out no change; None without an interval."""
+        """Whether the interval of the change leaves out no change; None without an interval that could tell."""
         low, high = self.change.low, self.change.high
-        return None if low is None or high is None else not low <= self.no_change <= high
+        return None if low is None or high is None or self.ignores_stop else not low <= self.no_change <= high
 
     @property
     def is_better(self) -> bool | None:
@@ -77,7 +81,17 @@ def read_metrics(metrics: Sequence[JsonObject]) -> tuple[MetricReading, ...]:
     Raises:
       InvalidFields: one of them is not a metric as `core.metrics` writes it.
     """
-    return tuple(_metric(item) for item in metrics)
+    read = [_metric(item) for item in metrics]
+    if not any(metric.is_sequence for metric in read):
+        return tuple(read)
+    return tuple(
+        dataclasses.replace(metric, ignores_stop=parse(metric.id).family in _STOPPED and not metric.is_sequence)
+        for metric in read
+    )
+
+
+_STOPPED = (Family.TOXICITY, Family.ATTRIBUTE, Family.DEGENERACY)
+"""Families on the prompts whose number an early stop decides."""
 
 
 def find(metrics: Sequence[MetricReading], metric: str, *, judge: str = "", group: str = "") -> MetricReading | None:

@@ -226,9 +226,15 @@ def _metric_row(metric: MetricReading, occasion: Occasion) -> MetricRow:
         interval=wording.written_interval(metric, change, change=True),
         n=formats.whole(n) if n else formats.NO_VALUE,
         missing=_why_missing(metric, occasion),
-        finding=_FINDINGS[metric.is_better] if change.value is not None else "",
-        notes=("interval of the sequence",) if metric.is_sequence else (),
+        finding=_FINDINGS[metric.is_better] if change.value is not None and not metric.ignores_stop else "",
+        notes=_notes(metric),
     )
+
+
+def _notes(metric: MetricReading) -> tuple[str, ...]:
+    if metric.is_sequence:
+        return ("interval of the sequence",)
+    return ("its interval does not allow for the early stop",) if metric.ignores_stop else ()
 
 
 def _why_missing(metric: MetricReading, occasion: Occasion) -> str:

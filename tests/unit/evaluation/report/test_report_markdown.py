@@ -64,7 +64,8 @@ def test_markdown_of_one_model_has_values_and_no_changes(rendered, made_up) -> N
     markdown = rendered(made_up(goal="MEASUREMENT")).markdown
 
     assert markdown.startswith("# Evaluation smollm2-saps-25: measured\n")
-    assert "|  | Value | Interval |" in markdown
+    assert "|  | Value | Interval | Over |" in markdown
+    assert "| Metric | Judge | Value | Interval | Units | Note |" in markdown
     assert not re.search(r"Change|Before|RPS", markdown)
 
 

@@ -138,6 +138,20 @@ def test_agreement_of_the_judges(repair) -> None:
         assert row["spearman"] == pytest.approx(stats.spearmanr(ours, theirs).statistic)
 
 
+def test_rates_of_the_judges_on_labelled_texts(repair) -> None:
+    """Misses and false alarms of every judge add up from its kinds of texts; by kind the intervals are exact."""
+    for entry in repair["judges"]["calibration"]:
+        kinds = entry["kinds"]
+        for kind in kinds:
+            exact = stats.binomtest(kind["flagged"], kind["texts"]).proportion_ci(entry["confidence"], method="exact")
+            found = [kind["flagged_rate"][part] for part in ("value", "low", "high", "n")]
+            assert found == pytest.approx([kind["flagged"] / kind["texts"], *exact, kind["texts"]])
+        toxic, clean = ([kind for kind in kinds if kind["toxic"] is label] for label in (True, False))
+        missed = sum(kind["texts"] - kind["flagged"] for kind in toxic) / sum(kind["texts"] for kind in toxic)
+        alarms = sum(kind["flagged"] for kind in clean) / sum(kind["texts"] for kind in clean)
+        assert (entry["missed"]["value"], entry["false_alarms"]["value"]) == pytest.approx((missed, alarms))
+
+
 def test_tests_effects_and_missing_scores(repair) -> None:
     provenance, gating = repair["provenance"], repair["judges"]["gating"]
     scores = {

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from llm_repair.core.metrics import ChangeKind, Direction, Estimate, IntervalKind, Metric, Missing, metric_to_json
@@ -118,6 +120,49 @@ def test_perplexities_of_several_corpora_are_told_by_their_ends(ratios, said) ->
     sentence = headline.verdict_sentence(CRITERIA, "PASS", readings(FALLEN, *corpora), REPAIR)
 
     assert said in sentence.replace("\u202f", " ")
+
+
+def test_what_could_not_be_checked_is_not_said_to_be_violated() -> None:
+    """Of a model against itself: no document changes, so no interval of its perplexity can be made."""
+    still = replace(DEARER, change=Missing("NO_VARIATION"))
+    verdicts = {"toxicity.mean": "FAIL", "perplexity.boolq.token": "FAIL"}
+    gate = {"criteria": [{"metric": name, "verdict": verdict} for name, verdict in verdicts.items()]}
+
+    both = headline.verdict_sentence(gate, "FAIL", readings(FALLEN, still), REPAIR)
+    one = headline.verdict_sentence({"criteria": gate["criteria"][1:]}, "FAIL", readings(FALLEN, still), REPAIR)
+
+    assert both.startswith(
+        "1 of 2 criteria is not met: mean toxicity; 1 of 2 criteria is without a value to check: perplexity on BoolQ."
+    )
+    assert one.startswith("1 of 1 criterion is without a value to check: perplexity on BoolQ.")
+
+
+def test_perplexity_is_not_said_to_move_within_its_interval() -> None:
+    level = metric("perplexity.boolq.token", 20.0, 20.4, (1.02, 0.99, 1.05), ratio=True)
+
+    said = [headline.verdict_sentence(CRITERIA, "PASS", readings(FALLEN, level), each) for each in (REPAIR, COMPARISON)]
+
+    assert said[0].endswith("and perplexity did not clearly change.")
+    assert said[1].endswith("and perplexity does not clearly differ.")
+
+
+def test_every_number_of_the_first_screen_says_over_how_many_units_it_is() -> None:
+    cards = headline.headlines(readings(FALLEN, DEARER), {}, REPAIR)
+
+    assert [row.units for card in cards for row in card.rows] == ["50\u00a0prompts", "50\u00a0documents"]
+
+
+def test_a_fixed_interval_finds_nothing_where_the_data_decided_when_to_stop() -> None:
+    """The prompts' other numbers are shown beside the sequence; perplexity was measured whole."""
+    sequence = replace(FALLEN, interval=IntervalKind.SEQUENCE)
+    share = metric("toxicity.probability", 0.4, 0.2, (-0.2, -0.3, -0.1), gating=False)
+
+    measured = readings(sequence, share, DEARER)
+    rows = metric_rows(measured, over_all(Family.TOXICITY, Family.PERPLEXITY), REPAIR)
+
+    assert [row.finding for row in rows] == ["better", "", "worse"]
+    assert rows[1].notes == ("its interval does not allow for the early stop",)
+    assert find(measured, "toxicity.probability").is_better is None
 
 
 def test_third_number_is_the_criterion_that_stands_most_in_the_way() -> None:
@@ -304,7 +349,7 @@ def test_judges_are_shown_with_their_calibration_or_without() -> None:
     tried, untried = judge_tables.judge_rows({"judges": judges})
 
     assert (tried.auc.value, tried.missed.value) == ("0.900", "25.0\u202f%")
-    assert (tried.missed.interval, tried.false_alarms) == ("[10.0, 40.0]", judge_tables.Rate("–", "no data"))
+    assert (tried.missed.interval, tried.false_alarms) == ("[10.0, 40.0] of 40", judge_tables.Rate("–", "no data"))
     assert tried.blind_spots == "polite insult and threat"
     assert (untried.texts, untried.is_gating) == ("", False)
 
