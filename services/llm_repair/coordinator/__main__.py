@@ -40,7 +40,7 @@ async def _run(settings: CoordinatorSettings) -> None:
     client = StepClient(settings.addresses, service.token)
     dossiers = DossierWriter(store)
     reconciler = Reconciler(jobs, client, dossiers, store.partials, slots=settings.slots, lease_s=settings.lease_s)
-    book = RepairBook(jobs, resolver, reconciler, dossiers, store.get_result)
+    book = RepairBook(jobs, resolver, reconciler, dossiers, store.get_result, precision=settings.training_precision)
     driving = asyncio.create_task(reconciler.run())
 
     async def ready() -> bool:

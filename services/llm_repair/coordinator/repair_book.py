@@ -22,6 +22,7 @@ from llm_repair.core.errors import ReportNotReady, RequestIdReused
 from llm_repair.core.execution import Artifact, Progress
 from llm_repair.core.gate import GatePolicy, GateResult
 from llm_repair.core.metrics import Metric
+from llm_repair.core.repair import Precision
 from llm_repair.core.repairs import RepairGoal, RepairSpec, RepairState
 
 _HEARTBEAT_S: Final = 15.0
@@ -48,12 +49,16 @@ class RepairBook:
         reconciler: Reconciler,
         dossiers: DossierWriter,
         find_result: FindResult,
+        *,
+        precision: Precision = Precision.FLOAT32,
     ) -> None:
+        """precision: of a training whose request names none."""
         self._jobs = jobs
         self._resolver = resolver
         self._reconciler = reconciler
         self._dossiers = dossiers
         self._find_result = find_result
+        self._precision = precision
 
     async def find(self, project: str, request_id: str, digest: str) -> RepairRecord | None:
         """Returns the repair an earlier, equal request made; asked first, so that it need not resolve again.
@@ -70,7 +75,7 @@ class RepairBook:
 
     async def prepare(self, project: str, spec: RepairSpec) -> RepairRecord:
         """Resolves a request into a repair that could be accepted; nothing is stored or started."""
-        resolved = await asyncio.to_thread(resolve, spec, self._resolver)
+        resolved = await asyncio.to_thread(self._resolved, spec)
         planned = plan(resolved.spec, resolved.digests, {})
         name = f"projects/{project}/repairs/{uuid.uuid4().hex[:12]}"
         return _pending(name, resolved, [StepRecord(entry.name, entry.kind) for entry in planned])
@@ -80,10 +85,13 @@ class RepairBook:
         return await asyncio.to_thread(self._foresee, spec)
 
     def _foresee(self, spec: RepairSpec) -> tuple[RepairRecord, Forecast]:
-        resolved = resolve(spec, self._resolver)
+        resolved = self._resolved(spec)
         planned, results = present_results(resolved.spec, resolved.digests, self._find_result)
         steps = [StepRecord(entry.name, entry.kind).reusing(results.get(entry.name)) for entry in planned]
         return _pending("", resolved, steps), forecast(resolved.spec, planned, results, resolved.row_counts)
+
+    def _resolved(self, spec: RepairSpec) -> ResolvedSpec:
+        return resolve(spec, self._resolver, precision=self._precision)
 
     async def accept(self, record: RepairRecord, request_id: str, digest: str) -> RepairRecord:
         """Makes a prepared repair durable and has it driven."""

@@ -21,6 +21,7 @@ from llm_repair.core.evaluation import DetoxifyJudge, HatesonarJudge, Judge, Pro
 from llm_repair.core.presets import resolved, resolved_method
 from llm_repair.core.references import ModelRef
 from llm_repair.core.registry import METHODS, PROTOCOLS, STRATEGIES, check_carried_out
+from llm_repair.core.repair import Precision, RepairMethod, RepairPreset
 from llm_repair.core.repairs import RepairGoal, RepairSpec
 from llm_repair.core.selection import AutoSearch, SelectionStrategy
 
@@ -32,15 +33,17 @@ class ResolvedSpec:
     """A request that can be carried out."""
 
     spec: RepairSpec
-    """With the judges' pins filled in."""
+    """With the judges' pins and the precision of the training filled in."""
     digests: dict[str, str]
     """Content digest or commit by reference."""
     row_counts: dict[str, int]
     """Rows of local data sets, by field."""
 
 
-def resolve(spec: RepairSpec, resolver: ReferenceResolver) -> ResolvedSpec:
+def resolve(spec: RepairSpec, resolver: ReferenceResolver, *, precision: Precision = Precision.FLOAT32) -> ResolvedSpec:
     """Resolves a request; blocking, since files are hashed and hubs are asked.
+
+    precision: of a training whose request names none.
 
     What does not take part, such as the evaluation of a request that ends with its selection, is not looked at.
 
@@ -50,7 +53,7 @@ def resolve(spec: RepairSpec, resolver: ReferenceResolver) -> ResolvedSpec:
     """
     _check_carried_out(spec)
     violations: list[FieldViolation] = []
-    spec = _written_out(spec, violations)
+    spec = _written_out(spec, precision, violations)
     digests = _digests(spec, resolver, violations)
     violations += gate_violations(spec)
     read = local_rows(spec, digests)
@@ -72,20 +75,30 @@ def _check_carried_out(spec: RepairSpec) -> None:
     check_carried_out(PROTOCOLS, spec.evaluation.protocol.kind)
 
 
-def _written_out(spec: RepairSpec, violations: list[FieldViolation]) -> RepairSpec:
-    """Returns the request with the strategy's preset and the judges' pins written out; adds what is wrong with them."""
-    selection, judges = spec.selection, list(spec.evaluation.judges)
+def _written_out(spec: RepairSpec, precision: Precision, violations: list[FieldViolation]) -> RepairSpec:
+    """Returns the request with the strategy's preset, the judges' pins and the precision of the training written out;
+    adds what is wrong with them.
+    """
+    selection, method, judges = spec.selection, spec.method, list(spec.evaluation.judges)
     if isinstance(selection, SelectionStrategy):
         with _collected(violations, "spec.strategy"):
             selection = resolved(selection)
     if spec.method:
         with _collected(violations, "spec.method"):
             resolved_method(spec.method)  # written out where it is used: a score may go by what was not given
+            method = _at_precision(spec.method, precision)
     for index, judge in enumerate(spec.judges):
         with _collected(violations, f"spec.evaluation.judges[{index}]"):
             judges[index] = _pinned(judge)
     evaluation = dataclasses.replace(spec.evaluation, judges=tuple(judges))
-    return dataclasses.replace(spec, selection=selection, evaluation=evaluation)
+    return dataclasses.replace(spec, selection=selection, method=method, evaluation=evaluation)
+
+
+def _at_precision(method: RepairMethod, precision: Precision) -> RepairMethod:
+    """Returns the method with a precision where neither it nor its preset has one."""
+    if method.precision or method.preset is RepairPreset.PAPER:
+        return method
+    return dataclasses.replace(method, precision=precision)
 
 
 @contextlib.contextmanager

@@ -9,13 +9,15 @@ import pytest
 
 from llm_repair.artifacts.references import ReferenceResolver
 from llm_repair.artifacts.store import ArtifactStore
+from llm_repair.coordinator.repair_book import RepairBook
 from llm_repair.coordinator.resolving import resolve
 from llm_repair.core.errors import InvalidFields
 from llm_repair.core.evaluation import Corpus, DetoxifyJudge, Evaluation, Judge, ProfanityJudge
 from llm_repair.core.gate import Criterion, GatePolicy, NonInferiorityRule
+from llm_repair.core.presets import resolved_method
 from llm_repair.core.probes import BiasPairs, ClozeSet, PromptSet
 from llm_repair.core.references import DatasetRef, ModelRef
-from llm_repair.core.repair import DaptMethod, DpoMethod, RepairMethod
+from llm_repair.core.repair import DaptMethod, DpoMethod, Precision, RepairMethod, RepairPreset
 from llm_repair.core.repairs import PoolRows, RepairGoal, RepairSpec
 from llm_repair.core.selection import (
     Allocation,
@@ -164,6 +166,28 @@ def test_a_preset_is_written_out_and_nothing_may_stand_beside_it(
 
     assert resolved == SelectionStrategy(SapsStrategy(allocation=Allocation.EQUAL))
     assert set(refused(dataclasses.replace(spec, selection=beside))) == {"spec.strategy.preset"}
+
+
+@pytest.mark.parametrize(
+    ("method", "precision"),
+    [
+        (RepairMethod(DpoMethod()), Precision.BFLOAT16),
+        (RepairMethod(DpoMethod(), precision=Precision.FLOAT32), Precision.FLOAT32),
+        (RepairMethod(DpoMethod(), preset=RepairPreset.PAPER), Precision.FLOAT32),
+    ],
+)
+async def test_a_training_has_the_precision_of_the_deployment_unless_the_request_or_its_preset_names_one(
+    pool: Path, resolver: ReferenceResolver, method: RepairMethod, precision: Precision
+) -> None:
+    (pool.parent / "encoder").mkdir()
+    (pool.parent / "encoder" / "config.json").write_text("{}")
+    (pool.parent / "gone").symlink_to("encoder")
+    book = RepairBook(None, resolver, None, None, None, precision=Precision.BFLOAT16)  # type: ignore[arg-type]
+
+    record = await book.prepare("team", selection(pool, GrandStrategy(), method=method))
+
+    assert record.spec.method is not None
+    assert resolved_method(record.spec.method).precision is precision
 
 
 def test_a_preset_inside_a_filter_is_named_by_its_whole_path(pool: Path, refused: Refused) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from llm_repair.coordinator.settings import read_settings
 from llm_repair.core.errors import InvalidFields
+from llm_repair.core.repair import Precision
 from llm_repair.rpc.configuration import Configuration
 
 
@@ -23,6 +24,7 @@ def configuration(**tables: dict[str, Any]) -> Configuration:
     [
         ({"coordinator": {"slots": 0}}, "coordinator.slots"),
         ({"coordinator": {"lease_s": 0.0}}, "coordinator.lease_s"),
+        ({"coordinator": {"training_precision": "float16"}}, "coordinator.training_precision"),
         ({"workers": {"threads": 0}}, "workers.threads"),
         ({"workers": {"heartbeat_s": 0.0}}, "workers.heartbeat_s"),
         # The contract promises a sign of life every 5 seconds.
@@ -37,4 +39,12 @@ def test_a_setting_out_of_range_is_refused_by_name(tables: dict[str, Any], field
 
 
 def test_the_defaults_are_in_range() -> None:
-    assert read_settings(configuration()).slots == 1
+    settings = read_settings(configuration())
+
+    assert (settings.slots, settings.training_precision) == (1, Precision.FLOAT32)
+
+
+def test_a_deployment_may_train_in_bf16() -> None:
+    settings = read_settings(configuration(coordinator={"training_precision": "bfloat16"}))
+
+    assert settings.training_precision is Precision.BFLOAT16
