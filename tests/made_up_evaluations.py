@@ -144,7 +144,7 @@ def _about(store: ArtifactStore, data: MadeUpData, model: MadeUpModel, first: in
 
 def _judge(name: str, data: MadeUpData) -> dict[str, Any]:
     labels = list(LABELS) if data.labels and name == data.gating else ["toxic"]
-    return {"name": name, "digest": digest_of(name), "labels": labels, "languages": ["en"]}
+    return {"name": name, "digest": digest_of(name), "labels": labels, "toxic_labels": labels, "languages": ["en"]}
 
 
 def _calibration(judge: str) -> dict[str, Any]:

@@ -64,9 +64,43 @@ def _fields(schema, path):
                 yield from _fields(part, f"{path}/{key}[{place}]")
 
 
+def test_schema_closes_every_record_of_fields_but_those_of_warnings() -> None:
+    """A field that it does not describe is refused; warnings have counts of their own kinds."""
+    open_ones = [
+        path
+        for path, part in _objects(report_schema(), "")
+        if "properties" in part and part.get("additionalProperties") is not False
+    ]
+
+    assert open_ones == ["/properties/warnings/items"]
+
+
+def _objects(schema, path):
+    yield path, schema
+    for key, inner in schema.items():
+        parts = inner.items() if isinstance(inner, dict) else enumerate(inner) if isinstance(inner, list) else ()
+        if isinstance(inner, dict) and key not in ("properties", "$defs", "if", "then"):
+            yield from _objects(inner, f"{path}/{key}")
+        elif key in ("properties", "$defs", "anyOf"):
+            for name, part in parts:
+                yield from _objects(part, f"{path}/{key}/{name}")
+
+
 def test_schema_refuses_a_missing_value_without_a_reason(rendered, made_up) -> None:
     document = rendered(made_up()).json
     document["metrics"][0]["change"] = None
+
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(document, report_schema())
+
+
+@pytest.mark.parametrize("place", ["metric", "calibration", "agreement"])
+def test_schema_refuses_a_reason_beside_a_value(rendered, made_up, place) -> None:
+    document = rendered(made_up()).json
+    judges = document["judges"]
+    entry = {"metric": document["metrics"][0], "calibration": judges["calibration"][0]}.get(place)
+    name = {"metric": "change", "calibration": "auc"}.get(place, "kappa")
+    (entry or judges["agreement"][0])[f"{name}_reason"] = "NO_DATA"
 
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(document, report_schema())
