@@ -50,8 +50,12 @@ def weight_change(repaired: PreTrainedModel, base: PreTrainedModel) -> WeightCha
 
 def _largest_change(repaired: torch.Tensor, base: torch.Tensor) -> torch.Tensor:
     """Returns the largest absolute difference, (); what is no number in both, as rows nobody uses, is equal."""
+    differences = (repaired.float() - base.float()).abs()
+    largest = differences.max()
+    if largest.isfinite():
+        return largest
     equal = (repaired == base) | (repaired.isnan() & base.isnan())
-    return (repaired.float() - base.float()).abs().masked_fill_(equal, 0.0).max()
+    return differences.masked_fill_(equal, 0.0).max()
 
 
 def stored_dtype(folder: Path) -> torch.dtype:
