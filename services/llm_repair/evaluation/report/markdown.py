@@ -82,8 +82,8 @@ def _criteria(document: Document, metrics: Sequence[MetricReading]) -> str:
     if not rows:
         return ""
     return _table(
-        ("Criterion", "Requirement", "Measured", "Verdict"),
-        ((row.title, row.requirement, row.measured or row.reason, row.verdict) for row in rows),
+        ("Criterion", "Requirement", "Measured", "Units", "Verdict"),
+        ((row.title, row.requirement, row.measured or row.reason, row.n, row.verdict) for row in rows),
     )
 
 

@@ -23,6 +23,8 @@ class CriterionRow:
     requirement: str
     measured: str
     """What was compared with the requirement; empty when it has no value, or one by group."""
+    n: str
+    """Units of it."""
     verdict: str
     reason: str
 
@@ -156,12 +158,14 @@ _DEMANDS = {"AbsoluteRule": "bound", "ChangeRule": "bound", "NonInferiorityRule"
 def _criterion_row(item: JsonObject, metrics: Sequence[MetricReading]) -> CriterionRow:
     metric, rule = text_at(item, "metric"), object_at(item, "rule")
     each_group = text_at(item, "slice") == "EACH_GROUP"
-    measured = "" if each_group else _measured(find(metrics, metric), rule)
+    found = None if each_group else find(metrics, metric)
+    measured = _measured(found, rule)
     reason = text_at(item, "reason")
     return CriterionRow(
         title=wording.wording(metric).title + (", in each group" if each_group else ""),
         requirement=_requirement(metric, rule),
         measured=measured,
+        n=formats.whole(_held(found, rule).n) if found and measured else formats.NO_VALUE,
         verdict=text_at(item, "verdict"),
         reason=_without_numbers(reason) if measured else reason,
     )
@@ -198,12 +202,20 @@ def _is_ratio(metric: str) -> bool:
 def _measured(metric: MetricReading | None, rule: JsonObject) -> str:
     if metric is None:
         return ""
-    is_change = text_at(rule, "type") != "AbsoluteRule"
-    reading = metric.change if is_change else metric.repaired
+    is_change, reading = _is_of_change(rule), _held(metric, rule)
     if reading.value is None:
         return ""
     value = wording.written_change(metric) if is_change else wording.written(metric, reading)
     return f"{value} {wording.written_interval(metric, reading, change=is_change)}".strip()
+
+
+def _is_of_change(rule: JsonObject) -> bool:
+    return text_at(rule, "type") != "AbsoluteRule"
+
+
+def _held(metric: MetricReading, rule: JsonObject) -> Reading:
+    """Returns what a rule is held against."""
+    return metric.change if _is_of_change(rule) else metric.repaired
 
 
 _FINDINGS = {True: "better", False: "worse", None: "no clear change"}

@@ -224,7 +224,7 @@ def test_criterion_says_why_in_the_words_of_the_gate() -> None:
     row = criterion_rows(gate, readings(FALLEN))[0]
 
     assert row.reason.startswith("the whole interval violates this, but of so many guards")
-    assert row.measured == "−0.100 [−0.130, −0.070]"
+    assert (row.measured, row.n) == ("−0.100 [−0.130, −0.070]", "50")
 
 
 def test_criterion_over_groups_keeps_the_whole_reason() -> None:
