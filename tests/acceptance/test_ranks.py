@@ -115,6 +115,32 @@ async def test_a_cancelled_training_of_sharded_weights_leaves_the_best_model_it_
     assert any(not left[name].equal(base[name]) for name in base)
 
 
+@pytest.mark.parametrize("ranks", [1, 2])
+async def test_a_training_that_explodes_is_named_publishes_nothing_and_leaves_the_trainer_at_work(
+    client: RepairClient, tiny: TinyAssets, stack: Stack, ranks: int
+) -> None:
+    """The first gradient is longer than 1.5 times a clipping norm of a billionth."""
+    spec = spec_of(tiny, seed=34, epochs=1, sharding=trainer_pb2.SHARDING_DDP)
+    spec.method.parallelism.ranks = ranks
+    exploding = pb.RepairSpec()
+    exploding.CopyFrom(spec)
+    exploding.method.clip_norm = 1e-9
+    exploding.method.explosion_ratio, exploding.method.explosion_steps = 1.5, 1
+
+    handle = await client.create_repair(exploding)
+    with pytest.raises(RepairFailed) as failed:
+        await handle.result()
+
+    step = trained(await handle.get())
+    assert (failed.value.reason, failed.value.step) == ("GRADIENT_EXPLODED", "repair")
+    assert failed.value.metadata["step"] == "1"
+    assert not list(stack.store.glob(f"projects/*/results/{step.key}"))
+    assert not list(stack.store.glob(f"projects/*/partials/{step.key}"))
+    trainer = stack.pid("trainer")
+    assert (await (await client.create_repair(spec)).result()).state == pb.REPAIR_STATE_SUCCEEDED
+    assert stack.pid("trainer") == trainer
+
+
 async def test_more_ranks_than_devices_are_refused_by_the_trainer_and_named(
     client: RepairClient, tiny: TinyAssets
 ) -> None:

@@ -42,6 +42,19 @@ class Claim:
     """Set when the repair is to stop what it does, for a while or for good."""
 
 
+class StepFailed(Exception):
+    """A step of a repair failed.
+
+    Not told by the error's own metadata, where `step` is the optimizer step of a training.
+    """
+
+    def __init__(self, step: str, error: RepairError) -> None:
+        """Carries the step's name in its repair, and why it failed."""
+        super().__init__(f"step {step} failed: {error.reason}")
+        self.step = step
+        self.error = error
+
+
 class Executor:
     """Executes steps of repairs at the services, and knows which repairs wait for which key."""
 
@@ -57,7 +70,7 @@ class Executor:
 
         Raises:
           StepCancelled: the repair is to stop, or somebody else cancelled the execution; the step waits again.
-          RepairError: the step failed.
+          StepFailed: the step failed.
         """
         assert planned.step is not None
         name, key = claim.name, step_key(planned.step)
@@ -87,8 +100,7 @@ class Executor:
         except RepairError as error:
             record = dataclasses.replace(record, state=StepState.FAILED, end_time=_now())
             await self._jobs.change_step(name, claim.fence, record)
-            error.metadata.setdefault("step", planned.name)
-            raise
+            raise StepFailed(planned.name, error) from error
         finally:
             stopping.cancel()
             self._wanted[key].discard(name)

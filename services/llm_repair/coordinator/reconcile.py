@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from llm_repair.coordinator.dossier import DossierWriter
-from llm_repair.coordinator.executing import Claim, Executor
+from llm_repair.coordinator.executing import Claim, Executor, StepFailed
 from llm_repair.coordinator.jobs import DatabaseError, JobStore
 from llm_repair.coordinator.news import News
 from llm_repair.coordinator.plan import PlannedStep, plan
@@ -185,6 +185,9 @@ class Reconciler:
             except StepCancelled:
                 if not claim.stop.is_set():  # cancelled behind our back, so it is executed again
                     await asyncio.sleep(_RETRY_MAX_S)
+            except StepFailed as failed:
+                await self._fail(claim, failed.error, step=failed.step)
+                return
             except RepairError as error:
                 if isinstance(error, AttemptFenced):
                     raise
@@ -245,8 +248,7 @@ class Reconciler:
         outputs = {PARTIAL: left[-1]} if left else {}
         return dataclasses.replace(step, state=StepState.CANCELLED, end_time=_now(), outputs=outputs)
 
-    async def _fail(self, claim: Claim, error: RepairError) -> None:
-        step = error.metadata.pop("step", "")
+    async def _fail(self, claim: Claim, error: RepairError, *, step: str = "") -> None:
         failure = {"reason": error.reason, "message": error.message, "metadata": error.metadata, "step": step}
         await self._jobs.change_state(claim.name, RepairState.FAILED, fence=claim.fence, error=failure)
         self._news.publish(claim.name)

@@ -21,7 +21,7 @@ from llm_repair.coordinator.jobs import JobStore
 from llm_repair.coordinator.plan import plan
 from llm_repair.coordinator.reconcile import Reconciler
 from llm_repair.coordinator.records import RepairRecord, StepRecord
-from llm_repair.core.errors import DatasetInvalid, RepairError, StepCancelled, StorageUnavailable
+from llm_repair.core.errors import DatasetInvalid, LossNotFinite, RepairError, StepCancelled, StorageUnavailable
 from llm_repair.core.evaluation import Evaluation
 from llm_repair.core.execution import StepResult, Usage
 from llm_repair.core.references import DatasetRef, ModelRef
@@ -214,6 +214,21 @@ async def test_what_a_failed_step_consumed_stays_on_the_bill(jobs: JobStore, sta
 
     record = await until(jobs, RepairState.FAILED)
     assert record.steps[0].usage == Usage(cpu_s=7.0)
+
+
+async def test_a_failure_names_its_step_of_the_repair_beside_that_of_the_optimizer(
+    jobs: JobStore, start: Start
+) -> None:
+    services = Services()
+    services.failures = [LossNotFinite("the loss is not finite at optimizer step 31", step=31)]
+    await created(jobs)
+
+    await start(services)
+
+    record = await until(jobs, RepairState.FAILED)
+    assert record.error is not None
+    assert record.error["step"] == FIRST.name
+    assert record.error["metadata"] == {"step": "31"}
 
 
 async def test_a_store_that_is_away_for_a_moment_fails_nothing_but_not_for_ever(jobs: JobStore, start: Start) -> None:

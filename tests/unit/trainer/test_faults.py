@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import resource
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -177,6 +178,18 @@ def test_a_full_working_folder_ends_the_training_and_says_what_found_no_space(
 def test_other_failures_of_a_write_are_not_taken_for_a_full_disk(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), full_disk_named("a file"):
         (tmp_path / "nowhere" / "file").write_text("")
+
+
+def test_model_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    step, store = prepared(tmp_path / "run", RepairMethod(DpoMethod(), FullParameters(), **COMMON), pairs())
+    for place in (tmp_path / "run" / "base").glob("tokenizer*"):
+        place.unlink()
+    bare = dataclasses.replace(step, model_digest=store.put_tree(tmp_path / "run" / "base").digest)
+
+    with pytest.raises(ModelInvalid, match="no tokenizer"):
+        repair.run(bare, store, QuietContext(tmp_path, step_key(bare)))
+
+    assert nothing_was_published(tmp_path / "run")
 
 
 def test_layers_a_model_does_not_have_are_refused(tmp_path: Path) -> None:
