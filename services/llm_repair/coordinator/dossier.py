@@ -21,8 +21,9 @@ from llm_repair.coordinator.selection_steps import pool_digest
 from llm_repair.coordinator.wire import spec_to_json
 from llm_repair.core.errors import InvalidFields
 from llm_repair.core.execution import Json, StepResult, Usage
-from llm_repair.core.gate import GatePolicy, GateResult, evaluate_gate
+from llm_repair.core.gate import GateResult, evaluate_gate
 from llm_repair.core.metrics import Metric, metric_from_json
+from llm_repair.core.policy import GatePolicy
 from llm_repair.core.registry import STRATEGIES, name_of
 from llm_repair.core.repairs import RepairGoal, SelfGeneratedPool
 from llm_repair.core.steps import to_json

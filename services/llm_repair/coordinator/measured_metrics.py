@@ -12,7 +12,7 @@ from typing import Final
 from llm_repair.coordinator.inputs import PROMPTS_FIELD, judge_name, prompt_set_field
 from llm_repair.core.errors import FieldViolation
 from llm_repair.core.evaluation import Evaluation, ProfanityJudge
-from llm_repair.core.gate import SEQUENTIAL_METRIC, AbsoluteRule, ChangeRule, Criterion, CriterionSlice, GatePolicy
+from llm_repair.core.policy import SEQUENTIAL_METRIC, AbsoluteRule, ChangeRule, Criterion, CriterionSlice, GatePolicy
 from llm_repair.core.repairs import RepairGoal, RepairSpec
 
 _ANY: Final = "*"

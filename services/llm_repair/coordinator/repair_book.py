@@ -20,8 +20,9 @@ from llm_repair.coordinator.records import Heartbeat, RepairRecord, StepProgress
 from llm_repair.coordinator.resolving import ResolvedSpec, resolve
 from llm_repair.core.errors import ReportNotReady, RequestIdReused
 from llm_repair.core.execution import Artifact, Progress
-from llm_repair.core.gate import GatePolicy, GateResult
+from llm_repair.core.gate import GateResult
 from llm_repair.core.metrics import Metric
+from llm_repair.core.policy import GatePolicy
 from llm_repair.core.repair import Precision
 from llm_repair.core.repairs import RepairGoal, RepairSpec, RepairState
 

@@ -17,7 +17,7 @@ from llm_repair.coordinator.inputs import POOL_FIELD, dataset_inputs
 from llm_repair.coordinator.measured_metrics import measured_metrics
 from llm_repair.core.budgets import count_tokens
 from llm_repair.core.errors import DatasetInvalid, FieldViolation
-from llm_repair.core.gate import CriterionSlice
+from llm_repair.core.policy import CriterionSlice
 from llm_repair.core.references import DatasetFormat, DatasetKind, DatasetRef, Scheme, parse_reference
 from llm_repair.core.registry import METHODS, name_of
 from llm_repair.core.repair import PAIRED_METHODS, DpoMethod, ExmateMethod

@@ -22,8 +22,9 @@ from llm_repair.coordinator.records import (
 )
 from llm_repair.core.errors import FieldViolation, InvalidFields
 from llm_repair.core.execution import Artifact, Progress
-from llm_repair.core.gate import CriterionVerdict, GatePolicy, GateResult, Verdict
+from llm_repair.core.gate import CriterionVerdict, GateResult, Verdict
 from llm_repair.core.metrics import Estimate, Metric, Missing
+from llm_repair.core.policy import GatePolicy
 from llm_repair.core.repairs import RepairSpec, RepairState
 from llm_repair.rpc.codec import decode, encode
 from llm_repair.rpc.execution_messages import timestamp

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from llm_repair.core.errors import IllegalTransition, InvalidFields
 from llm_repair.core.evaluation import Evaluation, Judge
 from llm_repair.core.fields import FieldChecks
-from llm_repair.core.gate import GatePolicy
+from llm_repair.core.policy import GatePolicy
 from llm_repair.core.presets import resolved
 from llm_repair.core.references import DatasetKind, DatasetRef, ModelRef
 from llm_repair.core.repair import KL_METHODS, UNPAIRED_METHODS, RepairMethod

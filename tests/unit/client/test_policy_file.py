@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from llm_repair.client import InvalidRequest, load_policy, policy_schema
 from llm_repair.core.errors import InvalidFields
-from llm_repair.core.gate import GatePolicy
+from llm_repair.core.policy import GatePolicy
 from llm_repair.rpc.codec import decode
 from llm_repair.v1 import coordinator_pb2 as pb
 

@@ -10,7 +10,7 @@ from llm_repair.coordinator.forecast import Forecast, forecast, present_results
 from llm_repair.coordinator.plan import plan
 from llm_repair.core.evaluation import Evaluation, Judge, PaperProtocol, ProfanityJudge, Protocol, StrictProtocol
 from llm_repair.core.execution import Artifact, StepResult, Usage
-from llm_repair.core.gate import GatePolicy, SequentialGate
+from llm_repair.core.policy import GatePolicy, SequentialGate
 from llm_repair.core.probes import PromptSet
 from llm_repair.core.references import DatasetRef, ModelRef
 from llm_repair.core.repair import DaptKlMethod, DpoMethod, RepairMethod

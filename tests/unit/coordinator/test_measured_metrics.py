@@ -6,7 +6,7 @@ import pytest
 
 from llm_repair.coordinator.measured_metrics import gate_violations, measured_metrics
 from llm_repair.core.evaluation import Corpus, DetoxifyJudge, Evaluation, HatesonarJudge, Judge, ProfanityJudge
-from llm_repair.core.gate import (
+from llm_repair.core.policy import (
     AbsoluteRule,
     ChangeRule,
     Criterion,

@@ -16,8 +16,8 @@ from llm_repair.core.evaluation import (
     ProfanityJudge,
     Protocol,
 )
-from llm_repair.core.gate import ChangeRule, Criterion, GatePolicy, NonInferiorityRule, SequentialGate
 from llm_repair.core.overlap import NEAR_DUPLICATE_FROM
+from llm_repair.core.policy import ChangeRule, Criterion, GatePolicy, NonInferiorityRule, SequentialGate
 from llm_repair.core.probes import BiasPairs, ClozeSet, PromptSet
 from llm_repair.core.references import DatasetKind, DatasetRef, ModelRef
 from llm_repair.core.repair import DpoMethod, RepairMethod

@@ -13,7 +13,7 @@ from llm_repair.coordinator.repair_book import RepairBook
 from llm_repair.coordinator.resolving import resolve
 from llm_repair.core.errors import InvalidFields
 from llm_repair.core.evaluation import Corpus, DetoxifyJudge, Evaluation, Judge, ProfanityJudge
-from llm_repair.core.gate import Criterion, GatePolicy, NonInferiorityRule
+from llm_repair.core.policy import Criterion, GatePolicy, NonInferiorityRule
 from llm_repair.core.presets import resolved_method
 from llm_repair.core.probes import BiasPairs, ClozeSet, PromptSet
 from llm_repair.core.references import DatasetRef, ModelRef

@@ -10,7 +10,7 @@ import pytest
 from llm_repair.coordinator.row_checks import local_rows, row_violations
 from llm_repair.core.errors import InvalidFields
 from llm_repair.core.evaluation import Evaluation
-from llm_repair.core.gate import Criterion, CriterionSlice, GatePolicy, NonInferiorityRule
+from llm_repair.core.policy import Criterion, CriterionSlice, GatePolicy, NonInferiorityRule
 from llm_repair.core.probes import BiasPairs, ClozeSet, PromptSet
 from llm_repair.core.references import DatasetRef, ModelRef
 from llm_repair.core.repair import (

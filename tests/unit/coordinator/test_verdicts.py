@@ -8,8 +8,9 @@ from llm_repair.coordinator.dossier import judged
 from llm_repair.coordinator.records import RepairRecord
 from llm_repair.core.errors import InvalidFields
 from llm_repair.core.evaluation import Evaluation
-from llm_repair.core.gate import AbsoluteRule, ChangeRule, Criterion, GatePolicy, SequentialGate, Verdict
+from llm_repair.core.gate import Verdict
 from llm_repair.core.metrics import ChangeKind, Direction, Estimate, IntervalKind, Metric, Missing
+from llm_repair.core.policy import AbsoluteRule, ChangeRule, Criterion, GatePolicy, SequentialGate
 from llm_repair.core.references import DatasetRef, ModelRef
 from llm_repair.core.repairs import RepairGoal, RepairSpec, RepairState
 

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llm_repair.core.errors import InvalidFields
-from llm_repair.core.gate import (
+from llm_repair.core.gate import Verdict, default_criteria, evaluate_gate
+from llm_repair.core.metrics import ChangeKind, Direction, Estimate, IntervalKind, Metric, Missing
+from llm_repair.core.policy import (
     AbsoluteRule,
     ChangeRule,
     Criterion,
@@ -20,11 +22,7 @@ from llm_repair.core.gate import (
     OnMissing,
     Rule,
     SequentialGate,
-    Verdict,
-    default_criteria,
-    evaluate_gate,
 )
-from llm_repair.core.metrics import ChangeKind, Direction, Estimate, IntervalKind, Metric, Missing
 
 
 def metric(

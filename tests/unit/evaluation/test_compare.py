@@ -13,8 +13,9 @@ import pytest
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.errors import AdapterNotApplied, ArtifactCorrupt, EvaluationMismatch, StepCancelled
 from llm_repair.core.execution import Json
-from llm_repair.core.gate import GatePolicy, evaluate_gate
+from llm_repair.core.gate import evaluate_gate
 from llm_repair.core.metrics import Estimate, IntervalKind, Metric, Missing, Quantity, metric_from_json
+from llm_repair.core.policy import GatePolicy
 from llm_repair.core.steps import CompareStep
 from llm_repair.evaluation.compare import run
 from llm_repair.evaluation.sequential import prompt_order

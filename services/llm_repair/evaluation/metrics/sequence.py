@@ -14,8 +14,8 @@ from typing import Final
 import numpy as np
 
 from llm_repair.core.execution import Json
-from llm_repair.core.gate import SEQUENTIAL_METRIC
 from llm_repair.core.metrics import IntervalKind, Metric, Missing, Quantity
+from llm_repair.core.policy import SEQUENTIAL_METRIC
 from llm_repair.core.statistics import FloatArray, bounds_of_missing, confidence_sequence
 from llm_repair.evaluation.metrics.inference import Inference, reaching
 from llm_repair.evaluation.metrics.records import PromptRecord

@@ -17,8 +17,9 @@ from made_up_evaluations import SLUR, MadeUpData, MadeUpModel, digest_of, put_ev
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.coordinator.wire import spec_to_json
 from llm_repair.core.evaluation import Evaluation, Protocol
-from llm_repair.core.gate import GatePolicy, default_criteria, evaluate_gate
+from llm_repair.core.gate import default_criteria, evaluate_gate
 from llm_repair.core.metrics import metric_from_json
+from llm_repair.core.policy import GatePolicy
 from llm_repair.core.probes import BiasPairs, ClozeSet, Corpus, PromptSet
 from llm_repair.core.references import DatasetRef, ModelRef
 from llm_repair.core.repair import DpoMethod, FullParameters, RepairMethod
