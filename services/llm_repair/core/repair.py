@@ -244,7 +244,11 @@ class RepairMethod:
     precision: Precision | None = None
     """None for that of the deployment, whose hardware decides what is fast; fp32 where nobody has said."""
     max_tokens: int = 256
-    """Longest sample in tokens, prompt and continuation; longer ones lose the end of their continuation, counted."""
+    """Longest sample in tokens, prompt and continuation.
+
+    Longer ones, counted, lose the beginning of the prompt, of which at least half of this stays, then the end of the
+    continuation.
+    """
     prompt_in_loss: bool = False
     """Also learns the prompt tokens, as in the study's release; never for DPO, where they cancel."""
     validation_share: float = 0.1

@@ -30,7 +30,6 @@ def run(step: ScoreStep, store: ArtifactStore, context: StepContext) -> StepOutp
       InvalidFields: a score that only a judge makes, or no model for one that needs it.
       PoolTooSmall: the pool has no rows.
       DatasetInvalid: rows lack a continuation that the score compares; named by id.
-      PromptTooLong: prompts leave no room for a continuation; named by id.
       ModelInvalid: the model cannot be loaded, or has no gradient.
       LossNotFinite: the short run of AUM or FORGETTING diverged.
       FeaturesInvalid: a score is not finite, or the embeddings are not of this pool; names the row.

@@ -59,7 +59,6 @@ def run(step: RepairStep, store: ArtifactStore, context: StepContext) -> StepOut
       InvalidFields: the method has a KL term, and there are no utility texts for it; or more ranks than devices.
       DatasetInvalid: a selected sample is unknown, lacks a continuation the method needs, or has no token.
       PoolTooSmall: nothing was selected, or a single utility text.
-      PromptTooLong: a prompt leaves no room for a continuation.
       ModelInvalid: the model cannot be trained as the method asks, or does not know a token of its tokenizer.
       LossNotFinite, GradientExploded: training diverged, or left the base's number format; nothing is published.
       OutOfMemory: memory does not suffice, on halved micro-batches too, or for saving; nothing is published.

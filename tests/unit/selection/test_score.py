@@ -23,7 +23,6 @@ from llm_repair.core.errors import (
     FeaturesInvalid,
     InvalidFields,
     PoolTooSmall,
-    PromptTooLong,
     StepCancelled,
 )
 from llm_repair.core.execution import StepOutput
@@ -342,12 +341,12 @@ def test_rows_without_a_chosen_side_are_named(store: ArtifactStore, run: Run, mo
     assert refused.value.metadata["ids"] == "row-99"
 
 
-def test_prompts_that_fill_the_context_are_named(store: ArtifactStore, run: Run, model: str) -> None:
+def test_prompts_that_fill_the_context_lose_their_beginning_and_are_counted(
+    store: ArtifactStore, run: Run, model: str
+) -> None:
     rows = [*pool(2), Row("row-99", prompt=text(*range(40), *range(24)), chosen="w2")]
 
-    with pytest.raises(PromptTooLong) as refused:
-        run(step_for(store, rows, model))
-    assert refused.value.metadata == {"ids": "row-99", "max_tokens": "64"}
+    assert run(step_for(store, rows, model)).summary["truncated"] == 1
 
 
 def test_an_empty_pool_is_refused(store: ArtifactStore, run: Run, model: str) -> None:

@@ -29,7 +29,6 @@ from llm_repair.core.errors import (
     LossNotFinite,
     ModelInvalid,
     PoolTooSmall,
-    PromptTooLong,
     StepCancelled,
 )
 from llm_repair.core.execution import Json, StepOutput
@@ -311,10 +310,13 @@ def test_continuation_without_a_token_is_refused_by_id(run_repair: Run) -> None:
         run_repair(DPO, rows=[*pairs(4), Row("blank", "you are", "   ", "bad")])
 
 
-def test_prompt_longer_than_the_context_is_refused_by_id(run_repair: Run) -> None:
+def test_what_is_longer_than_the_context_is_cut_and_counted(run_repair: Run) -> None:
     """The model's context is 32 tokens, shorter than max_tokens; a word is a token."""
-    with pytest.raises(PromptTooLong, match="long"):
-        run_repair(DPO, rows=[*pairs(4), Row("long", "you " * 32, "kind", "bad")])
+    long = [Row("prompt", "you " * 32, "kind", "bad"), Row("end", "you", "kind " * 40, "bad")]
+
+    output, _, _ = run_repair(DPO, rows=[*pairs(4), *long])
+
+    assert output.summary["truncated"] == 2
 
 
 def test_tokenizer_with_more_tokens_than_the_model_is_refused(run_repair: Run) -> None:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from llm_repair.core.errors import DatasetInvalid, PromptTooLong
+from llm_repair.core.errors import DatasetInvalid
 from llm_repair.models.training.objectives import IGNORED
 
 NAMED_IDS = 5
@@ -44,7 +44,7 @@ class TokenisedSample:
     continuations: tuple[tuple[int, ...], ...]
     """Each at least one token."""
     truncated: bool = False
-    """Whether a continuation lost its end."""
+    """Whether the prompt lost its beginning or a continuation its end."""
     desirable: bool = True
     """False for an unpaired sample whose one continuation is an unwanted one."""
 
@@ -72,6 +72,12 @@ class Encoding:
         """Returns the ids of a prompt; empty only where there is no start token either."""
         ids = (*self.prefix, *self.encode(text))
         return ids or (() if self.start_token is None else (self.start_token,))
+
+    def end_of_prompt(self, ids: tuple[int, ...], most: int) -> tuple[int, ...]:
+        """Returns the prefix and the last ids of a prompt, at most so many in all; more than the prefix has."""
+        if len(ids) <= most:
+            return ids
+        return (*self.prefix, *ids[len(ids) - most + len(self.prefix) :])
 
     def continuation(self, text: str) -> tuple[int, ...]:
         """Returns the ids of a continuation."""
@@ -111,32 +117,29 @@ class TokenBatch:
 
 
 def tokenise(texts: Iterable[PairText], encoding: Encoding, *, max_tokens: int) -> list[TokenisedSample]:
-    """Turns texts into token ids, cutting the end of continuations that do not fit.
+    """Turns texts into token ids, at most `max_tokens` of a prompt with one of its continuations.
+
+    Of what does not fit, the prompt loses its beginning, down to one half or to what the longest continuation leaves;
+    then continuations lose their end. What is learnt and what stands before it so stay together.
 
     Raises:
-      PromptTooLong: prompts that leave no room for a single token of continuation within `max_tokens`.
       DatasetInvalid: continuations without a token, or empty prompts of a tokenizer without start token.
     """
     samples: list[TokenisedSample] = []
-    too_long: list[str] = []
     empty: list[str] = []
     for text in texts:
         prompt = encoding.prompt(text.prompt)
         continuations = tuple(encoding.continuation(continuation) for continuation in text.continuations)
         if not prompt or not all(continuations):
             empty.append(text.id)
-        elif len(prompt) >= max_tokens:
-            too_long.append(text.id)
-        else:
-            room = max_tokens - len(prompt)
-            cut = tuple(continuation[:room] for continuation in continuations)
-            truncated = cut != continuations
-            samples.append(TokenisedSample(text.id, prompt, cut, truncated=truncated, desirable=text.desirable))
+            continue
+        longest = max(map(len, continuations))
+        kept = encoding.end_of_prompt(prompt, max_tokens - min(longest, max_tokens // 2))
+        cut = tuple(continuation[: max_tokens - len(kept)] for continuation in continuations)
+        truncated = (kept, cut) != (prompt, continuations)
+        samples.append(TokenisedSample(text.id, kept, cut, truncated=truncated, desirable=text.desirable))
     if empty:
         raise DatasetInvalid(f"{_named(empty)} have no token to learn", ids=",".join(empty[:NAMED_IDS]))
-    if too_long:
-        message = f"{_named(too_long)} have a prompt of {max_tokens} tokens or more, which leaves no continuation"
-        raise PromptTooLong(message, ids=",".join(too_long[:NAMED_IDS]), max_tokens=max_tokens)
     return samples
 
 

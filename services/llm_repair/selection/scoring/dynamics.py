@@ -71,7 +71,6 @@ def dynamics_scores(
     Raises:
       PoolTooSmall: there are no rows.
       DatasetInvalid: chosen continuations without a token.
-      PromptTooLong: prompts that leave no room for a continuation.
       LossNotFinite: training diverged.
       StepCancelled: the context says so; no partial is left.
     """

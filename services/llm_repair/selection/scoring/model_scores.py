@@ -39,7 +39,6 @@ def model_scores(
     Raises:
       PoolTooSmall: there are no rows.
       DatasetInvalid: rows lack a continuation that the score compares, or one has no token.
-      PromptTooLong: prompts leave no room for a continuation.
       ModelInvalid: the model cannot be loaded, or has no gradient.
       NotCarriedOut: GRAND of a method that `sample_loss` does not have.
       StepCancelled: the context says so.

@@ -46,7 +46,6 @@ def pool_samples(
 
     Raises:
       DatasetInvalid: rows without a continuation that is compared, or with one that has no token; named by id.
-      PromptTooLong: prompts that leave no room for a continuation; named by id.
       StepCancelled: the context says so.
     """
     if unpaired:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from llm_repair.core.errors import DatasetInvalid, PromptTooLong
+from llm_repair.core.errors import DatasetInvalid
 from llm_repair.models.training.batches import (
     Encoding,
     PairText,
@@ -62,20 +62,31 @@ def test_prefix_stands_before_the_prompt_only() -> None:
     assert (made.prompt, made.continuations) == ((7, 1), ((2,),))
 
 
-def test_continuation_loses_its_end_and_is_marked_but_the_prompt_stays_whole() -> None:
-    cut, whole = tokenise([PairText("s", "abc", ("defgh", "d")), PairText("t", "a", ("b",))], LETTERS, max_tokens=5)
+@pytest.mark.parametrize(
+    ("prompt", "continuations", "kept"),
+    [
+        ("ab", ("cdefgh", "c"), ((1, 2), ((3, 4, 5, 6), (3,)))),  # the prompt is below its half
+        ("abcde", ("fghij", "f"), ((3, 4, 5), ((6, 7, 8), (6,)))),  # both are above: a half each
+        ("abcde", ("fg", "f"), ((2, 3, 4, 5), ((6, 7), (6,)))),  # what the longest continuation leaves
+        ("abcdefghi", ("j",), ((5, 6, 7, 8, 9), ((10,),))),
+    ],
+)
+def test_prompts_lose_their_beginning_and_continuations_their_end(
+    prompt: str, continuations: tuple[str, ...], kept: tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]
+) -> None:
+    cut, whole = tokenise([PairText("s", prompt, continuations), PairText("t", "abcde", ("f",))], LETTERS, max_tokens=6)
 
-    assert (cut.prompt, cut.continuations, cut.truncated) == ((1, 2, 3), ((4, 5), (4,)), True)
+    assert (cut.prompt, cut.continuations) == kept
+    assert cut.truncated
     assert not whole.truncated
 
 
-def test_prompts_without_room_for_a_token_are_named() -> None:
-    texts = [PairText("fits", "abcd", ("e",)), PairText("full", "abcde", ("f",))]
+def test_a_prompt_that_loses_its_beginning_keeps_the_prefix() -> None:
+    encoding = Encoding(LETTERS.encode, prefix=(7,))
 
-    with pytest.raises(PromptTooLong) as error:
-        tokenise(texts, LETTERS, max_tokens=5)
+    [made] = tokenise([PairText("s", "abcdef", ("b",))], encoding, max_tokens=4)
 
-    assert error.value.metadata["ids"] == "full"
+    assert (made.prompt, made.continuations) == ((7, 5, 6), ((2,),))
 
 
 def test_continuations_without_a_token_are_named_but_not_quoted() -> None:

@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from llm_repair.artifacts.datasets import Row
 from llm_repair.artifacts.store import ArtifactStore
-from llm_repair.core.errors import DatasetInvalid, LossNotFinite, PoolTooSmall, PromptTooLong, StepCancelled
+from llm_repair.core.errors import DatasetInvalid, LossNotFinite, PoolTooSmall, StepCancelled
 from llm_repair.core.execution import Json, StepContext
 from llm_repair.core.repair import DpoMethod, FullParameters, LoraParameters, Precision, RepairMethod
 from llm_repair.core.scoring import scored_method
@@ -267,13 +267,13 @@ def test_what_was_run_is_told_and_every_token_read_is_on_the_bill(scorer: Scorer
     assert ("samples", "measuring") in {(unit, stage) for _, _, unit, stage in scorer.context.reports}
 
 
-def test_continuations_cut_at_the_longest_sample_are_counted(scorer: Scorer) -> None:
-    """Eight tokens hold "on the mat the bird" and three more."""
-    rows = [*pool(2), Row("r9", "on the mat the bird", "sang in the rain")]
+def test_samples_cut_at_the_longest_are_counted(scorer: Scorer) -> None:
+    """Eight tokens hold "the mat the bird" and four of the five that follow."""
+    rows = [*pool(2), Row("r9", "on the mat the bird", "sang in the rain and")]
 
     _, about = scorer.run(Score.AUM, rows, epochs=1, max_tokens=8)
 
-    assert (about["max_tokens"], about["truncated"], about["learnt_tokens"]) == (8, 1, 4 + 4 + 3)
+    assert (about["max_tokens"], about["truncated"], about["learnt_tokens"]) == (8, 1, 4 + 4 + 4)
 
 
 @pytest.mark.parametrize("crashes_after", [3, 5, 7])
@@ -378,13 +378,9 @@ def test_logits_that_are_not_finite_after_the_last_step_are_noticed(context: Rec
     assert refused.value.metadata["step"] == "9"
 
 
-@pytest.mark.parametrize(
-    ("row", "error"),
-    [(Row("r-empty", "the cat", ""), DatasetInvalid), (Row("r-long", "the " * 40, "sang"), PromptTooLong)],
-)
-def test_rows_that_cannot_be_learnt_are_refused_by_id(scorer: Scorer, row: Row, error: type[Exception]) -> None:
-    with pytest.raises(error, match=row.id) as refused:
-        scorer.run(Score.AUM, [*pool(3), row])
+def test_rows_that_cannot_be_learnt_are_refused_by_id(scorer: Scorer) -> None:
+    with pytest.raises(DatasetInvalid, match="r-empty") as refused:
+        scorer.run(Score.AUM, [*pool(3), Row("r-empty", "the cat", "")])
 
     assert "cat" not in str(refused.value)
 
