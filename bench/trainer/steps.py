@@ -93,7 +93,7 @@ def _side_by_side(
         timings,
         bench,
         sum(real_tokens(batch) for batch in counted),
-        agrees=agreement(timings.values, tolerance=_TOLERANCES[method.precision]),
+        agrees=agreement(timings.values, tolerance=_TOLERANCES[method.precision or Precision.FLOAT32]),
         limit_s=limit_s(subject_, method, counted, limits),
     )
 
