@@ -76,9 +76,7 @@ def _check_carried_out(spec: RepairSpec) -> None:
 
 
 def _written_out(spec: RepairSpec, precision: Precision, violations: list[FieldViolation]) -> RepairSpec:
-    """Returns the request with the strategy's preset, the judges' pins and the precision of the training written out;
-    adds what is wrong with them.
-    """
+    """Returns the request with preset, precision and the judges' pins written out; adds what is wrong with them."""
     selection, method, judges = spec.selection, spec.method, list(spec.evaluation.judges)
     if isinstance(selection, SelectionStrategy):
         with _collected(violations, "spec.strategy"):
