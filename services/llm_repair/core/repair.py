@@ -253,12 +253,15 @@ class RepairMethod:
     """Also learns the prompt tokens, as in the study's release; never for DPO, where they cancel."""
     validation_share: float = 0.1
     """Share of the selected samples held out by id hash to choose the best checkpoint, [0, 0.5]."""
-    validations: int = 4
-    """How often the validation loss is measured, spread evenly, the end included; at least 1."""
+    validations: int = 2
+    """How often the validation loss is measured, spread evenly, the end included; at least 1.
+
+    Twice is once an epoch. Each costs a forward pass over the validation samples.
+    """
     patience: int = 0
     """Stops after so many validations without improvement; 0 never."""
-    checkpoint_every_steps: int = 10
-    """Optimizer steps between resumable checkpoints."""
+    checkpoint_every_steps: int = 100
+    """Optimizer steps between resumable checkpoints. One costs about two steps; whoever stops a run leaves one too."""
     preset: RepairPreset = RepairPreset.DEFAULT
     warmup_steps: int | None = None
     """Optimizer steps with a linearly rising rate; replaces `warmup_share`."""

@@ -55,7 +55,9 @@ METHODS = {
     "dpo": RepairMethod(DpoMethod(), FullParameters(), **COMMON),
     "dpo-top": RepairMethod(DpoMethod(), FullParameters(top_layers=1), **COMMON),
     "weighed": RepairMethod(
-        DaptMethod(0.5), FullParameters(), **{**COMMON, "validation_share": 0.1, "learning_rate": 0.1}
+        DaptMethod(0.5),
+        FullParameters(),
+        **{**COMMON, "validation_share": 0.1, "validations": 4, "learning_rate": 0.1},
     ),
     "dapt-kl": RepairMethod(DaptKlMethod(), LoraParameters(rank=2), **COMMON),
     "irepair": RepairMethod(IrepairMethod(), weight_decay=0.01, **{**COMMON, "learning_rate": 2e-2}),
