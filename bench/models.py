@@ -38,8 +38,8 @@ school world north south early small large first second new old green blue house
 WORDS = _TEXT.split()
 
 
-def make_tiny_llama(folder: Path) -> None:
-    """Makes a random Llama of 2 million parameters over a vocabulary of words."""
+def make_tiny_llama(folder: Path, *, heads: int = 8) -> None:
+    """Makes a random Llama of 2 million parameters over a vocabulary of words; a head is 128 / heads wide."""
     transformers_logging.disable_progress_bar()
     tokenizer = save_word_tokenizer(folder)
     torch.manual_seed(3)
@@ -48,8 +48,8 @@ def make_tiny_llama(folder: Path) -> None:
         hidden_size=128,
         intermediate_size=384,
         num_hidden_layers=4,
-        num_attention_heads=8,
-        num_key_value_heads=4,
+        num_attention_heads=heads,
+        num_key_value_heads=heads // 2,
         max_position_embeddings=256,
         tie_word_embeddings=True,
         initializer_range=0.2,

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Final
 
 from bench import area
-from bench.evaluation import generation, overlap, perplexity, toxicity
+from bench.evaluation import generation, overlap, perplexity, toxicity, vllm
 from bench.lines import Line
 from bench.measure import Limits
 
-CASES: Final = (generation, toxicity, perplexity, overlap)
+CASES: Final = (generation, toxicity, perplexity, overlap, vllm)
 
 
 def run(quick: bool, limits: Limits) -> Iterator[Line]:

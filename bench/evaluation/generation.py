@@ -94,7 +94,7 @@ def _other_shapes() -> Iterator[tuple[str, PreTrainedModel]]:
 def _side_by_side(case: str, folder: Path, weights: WeightFormat, load: Load, limits: Limits) -> Iterator[Line]:
     ours = _without_stop(load_language_model(folder, weights=weights))
     theirs: Any = load_causal_lm(folder, weights=weights)
-    prompts = _prompts(ours, load.prompts)
+    prompts = prompts_of(ours, load.prompts)
     sampling = Sampling(draws=load.draws, max_new_tokens=NEW_TOKENS, top_p=TOP_P, seed=1)
     engine = TransformersEngine(ours)
     rows = _best_rows(theirs, prompts, load.draws)
@@ -102,7 +102,7 @@ def _side_by_side(case: str, folder: Path, weights: WeightFormat, load: Load, li
         "ours": lambda: sum(
             row.tokens for batch in engine.generate(prompts, sampling, beat=lambda: None) for row in batch
         ),
-        f"transformers.generate, {rows} rows a batch": lambda: _generate(theirs, prompts, load.draws, rows),
+        f"transformers.generate, {rows} rows a batch": lambda: by_transformers(theirs, prompts, load.draws, rows),
     }
     timings = interleaved(contenders, rounds=load.rounds)
     if any(tokens != load.tokens for tokens in timings.values.values()):
@@ -120,10 +120,10 @@ def _side_by_side(case: str, folder: Path, weights: WeightFormat, load: Load, li
 def _best_rows(model: Any, prompts: Sequence[Prompt], draws: int) -> int:
     """Returns the batch size at which transformers is fastest now, after a warm-up."""
     seconds: dict[int, float] = {}
-    _generate(model, prompts[: PEER_ROWS[0] // draws], draws, PEER_ROWS[0])
+    by_transformers(model, prompts[: PEER_ROWS[0] // draws], draws, PEER_ROWS[0])
     for rows in PEER_ROWS:
         start = time.perf_counter()
-        _generate(model, prompts, draws, rows)
+        by_transformers(model, prompts, draws, rows)
         seconds[rows] = time.perf_counter() - start
     return min(seconds, key=lambda rows: seconds[rows])
 
@@ -132,14 +132,15 @@ def _without_stop(model: LanguageModel) -> LanguageModel:
     return dataclasses.replace(model, tokens=dataclasses.replace(model.tokens, stop_ids=frozenset[int]()))
 
 
-def _prompts(model: LanguageModel, count: int) -> list[Prompt]:
+def prompts_of(model: LanguageModel, count: int) -> list[Prompt]:
+    """Returns prompts of 5 to 24 words."""
     rng = random.Random(7)
     texts = [" ".join(rng.choices(WORDS, k=5 + index % 20)) for index in range(count)]
     return [Prompt(f"p{index:04d}", text.ids) for index, text in enumerate(model.tokens.encode(texts))]
 
 
 @torch.inference_mode()
-def _generate(model: Any, prompts: Sequence[Prompt], draws: int, rows: int) -> int:
+def by_transformers(model: Any, prompts: Sequence[Prompt], draws: int, rows: int) -> int:
     """Samples by transformers alone and returns the number of new tokens."""
     from transformers import GenerationConfig
 
