@@ -1,6 +1,6 @@
 """`methods`: repairs by every method on the real SmolLM2-135M, and the table of what they gave.
 
-A line a contender: seconds of its training step, ratios to DPO on the top third of the layers, the size is its number
+A line a contender: seconds of its training step, as processor time, ratios to DPO on the top third of the layers, the size is its number
 of optimizer steps; `value_agrees` says whether the whole interval of mean toxicity fell. There is no limit here:
 `trainer` has it. The table goes to `docs/methods.md`. Takes about three minutes a contender on two cores.
 
@@ -57,8 +57,8 @@ def _lines(found: Sequence[Outcome]) -> Iterator[Line]:
             bench="methods.smollm2",
             contender=f"{outcome.contender.name}, {outcome.contender.trained}",
             size=outcome.training["optimizer_steps"],
-            seconds=outcome.training_s,
-            ratio_to_ours=outcome.training_s / ours.training_s,
+            seconds=outcome.processor_s,
+            ratio_to_ours=outcome.processor_s / ours.processor_s,
             value_agrees=None if change is None else change["high"] < 0,
         )
 

@@ -28,7 +28,8 @@ class Outcome:
     """Of all units, by id; as in report.json."""
     training: Mapping[str, Any]
     """What the training step says of itself."""
-    training_s: float
+    processor_s: float
+    """Of the training step: all its threads, loading and saving included."""
     peak_memory_bytes: int
     verdict: str
 
@@ -69,7 +70,7 @@ def _outcome(contender: Contender, shared: pb.RepairSpec, folder: Path, home: Pa
         contender,
         {metric["id"]: metric for metric in report["metrics"] if not metric.get("slice")},
         step["summary"],
-        step["usage"]["wall_s"],
+        step["usage"]["cpu_s"],
         step["usage"]["peak_memory_bytes"],
         report["verdict"],
     )

@@ -16,7 +16,8 @@ Made by `python -m bench.methods`. The untouched SmolLM2-135M-Instruct is repair
 format (bf16 autocast) and the longest sample are the demo's. One training seed: the intervals (95 %, paired by prompt
 or document) say how sure the effect is on other prompts, not on another seed.
 
-Machine: {machine}. Seconds and peak memory are those of the training step, loading and saving included.
+Machine: {machine}. Seconds are processor time, which other work on the machine lengthens least; they and the peak memory
+are of the training step, loading and saving included.
 
 Before the repair: mean toxicity {base_mean}, prompts with a toxic output {base_any}.
 """
@@ -40,7 +41,16 @@ the levels. Model, size of the repair (here about a hundred pairs, there thousan
 texts of the perplexity all differ: a toxicity of 0.1 here and one of 10 there measure different things.
 """
 
-_COLUMNS: Final = ("method", "trained", "mean toxicity", "toxic prompts", "other judge", "perplexity", "s", "peak GB")
+_COLUMNS: Final = (
+    "method",
+    "trained",
+    "mean toxicity",
+    "toxic prompts",
+    "other judge",
+    "perplexity",
+    "CPU s",
+    "peak GB",
+)
 
 
 def table(outcomes: Sequence[Outcome], machine: str) -> str:
@@ -71,7 +81,7 @@ def _row(outcome: Outcome, corpora: Sequence[str]) -> Iterator[str]:
     yield _interval(metrics["toxicity.probability"]["change"], signed=True)
     yield _interval(metrics[outcome.other_judge]["change"], signed=True) if outcome.other_judge else "–"
     yield "<br>".join(f"{corpus} {_interval(metrics[f'perplexity.{corpus}.token']['change'])}" for corpus in corpora)
-    yield f"{outcome.training_s:.0f}"
+    yield f"{outcome.processor_s:.0f}"
     yield f"{outcome.peak_memory_bytes / 1e9:.1f}"
 
 
