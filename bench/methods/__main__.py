@@ -1,8 +1,9 @@
 """`methods`: repairs by every method on the real SmolLM2-135M, and the table of what they gave.
 
 A line a contender: seconds are processor time of its training step, with ratios to DPO on the top third of the layers;
-the size is its number of optimizer steps; `value_agrees` says whether the whole interval of mean toxicity fell. There is
-no limit here: `trainer` has it. The table goes to `docs/methods.md`. Takes about three minutes a contender on two cores.
+the size is its number of optimizer steps; `value_agrees` says whether the whole interval of mean toxicity fell. There
+is no limit here: `trainer` has it. The table goes to `docs/methods.md`. Takes about three minutes a contender on two
+cores.
 
 Quick: two methods on the tiny model of the tests; no table is kept.
 """
