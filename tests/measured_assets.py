@@ -26,7 +26,7 @@ class MeasuredAssets:
     many: Path
     """Prompts enough for a sequence."""
     lines: Path
-    """Two articles in the form of WikiText."""
+    """Twelve articles in the form of WikiText: of fewer than ten units intervals are wide."""
     cloze: Path
     pairs: Path
     """Sentence pairs of two kinds."""
@@ -66,13 +66,13 @@ def make_measured_assets(tiny: TinyAssets) -> MeasuredAssets:
 
     _write(assets.grouped, [{"id": f"g{n:02}", "prompt": words(5), "group": "ab"[n % 2]} for n in range(20)])
     _write(assets.many, [{"id": f"m{n:03}", "prompt": words(5)} for n in range(SEQUENCE_PROMPTS)])
-    articles = [" = City = ", "", words(20), " = = Sub = = ", words(12), "", " = River = ", "", words(25)]
-    _write(assets.lines, [{"text": line} for line in articles])
     _write(assets.cloze, [{"id": f"c{n}", "text": words(9)} for n in range(12)])
     pairs = [{"id": f"b{n}", "chosen": words(6), "rejected": words(6), "group": "xy"[n % 2]} for n in range(12)]
     _write(assets.pairs, pairs)
     _write(assets.benign, [{"id": f"n{n}", "prompt": words(4), "group": "z"} for n in range(6)])
     _write(assets.labelled, [{"id": f"l{n}", "text": words(7), "label": bool(n % 2)} for n in range(8)])
+    articles = [(" = City = ", "", words(20), " = = Sub = = ", words(8 + n), "") for n in range(12)]
+    _write(assets.lines, [{"text": line} for article in articles for line in article])
     return assets
 
 

@@ -100,7 +100,7 @@ def lines(quick: bool, limits: Limits) -> Iterator[Line]:
             Path(scratch) / "store",
         )
         wall_s = time.perf_counter() - start
-    parts = {name: result.seconds[name] for name in ("checkpoints", "validation")} | {"events": spent.seconds}
+    parts = {name: result.seconds.get(name, 0.0) for name in ("checkpoints", "validation")} | {"events": spent.seconds}
     yield from _lines(parts, wall_s, len(result.history.curve))
 
 
