@@ -31,7 +31,9 @@ def test_quick_lines_name_every_case_and_have_exactly_the_columns(quick_lines: l
     assert {line["bench"] for line in quick_lines} == steps | others
     assert all(set(line) == COLUMNS for line in quick_lines)
     timed = [line for line in quick_lines if not line["bench"].startswith(("trainer.memory", "trainer.gpu"))]
-    assert all(line["seconds"] > 0 for line in timed)
+    parts = [line for line in timed if line["contender"].startswith("of that")]
+    assert all(line["seconds"] > 0 for line in timed if line not in parts)
+    assert all(line["seconds"] >= 0 for line in parts)
 
 
 def test_losses_in_fp32_are_those_of_trl_padded_and_padding_free(quick_lines: list[dict[str, Any]]) -> None:
