@@ -294,8 +294,6 @@ class RepairMethod:
         """The peak learning rate: the fewer weights change, the faster they may."""
         if self.learning_rate is not None:
             return self.learning_rate
-        if isinstance(self.objective, BLOCK_METHODS):
-            return 2e-4  # the best of 3e-5, 1e-4, 2e-4 and 4e-4 on held-out prompts, at the perplexity of the others
         match self.trained:
             case LoraParameters():
                 return 2e-4

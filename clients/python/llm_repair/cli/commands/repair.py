@@ -101,7 +101,7 @@ def _add_training(group: argparse._ArgumentGroup) -> None:  # pyright: ignore[re
     group.add_argument(
         "--learning-rate",
         type=float,
-        help="peak rate, (0, 1] (default 8e-5 for some layers, 3e-5 for all, 2e-4 for LoRA and irepair)",
+        help="peak rate, (0, 1] (default 8e-5 for some layers, 3e-5 for all, 2e-4 for LoRA)",
     )
     group.add_argument("--epochs", type=int, help="passes over the selected samples (default 2)")
     group.add_argument(
