@@ -8,9 +8,9 @@ from typing import Final
 from bench import area
 from bench.lines import Line
 from bench.measure import Limits
-from bench.trainer import dpo, gpu, lora, memory, overhead, ranks, sft
+from bench.trainer import dpo, gpu, lora, memory, overhead, ranks, sft, stop
 
-CASES: Final = (sft, lora, dpo, ranks, overhead, memory, gpu)
+CASES: Final = (sft, lora, dpo, ranks, overhead, stop, memory, gpu)
 
 
 def run(quick: bool, limits: Limits) -> Iterator[Line]:

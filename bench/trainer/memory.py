@@ -1,11 +1,12 @@
 """`trainer.memory.<model>.<trained>`: peak memory of DPO steps in fp32, each case in a process of its own.
 
-The size is in MB of 10^6 bytes: the peak of the resident memory while the loop runs, less what was resident when the
-libraries were imported and no model loaded. The limit is the formula of `bounds`, which adds up weights, gradients,
-states of AdamW, activations and logits although not all of them are needed at one time. `value_agrees`: the peak is at
-most 1.5 times the formula. Seconds are not defined. Trained are the whole model, its top third, or adapters of rank 16.
+The size is in MB of 10^6 bytes: the peak of the resident memory while the loop runs, less what was resident before the
+model was loaded and after one of 0.2 million parameters had been trained, which takes the libraries' own into memory.
+The limit is the formula of `bounds`, which adds up weights, gradients, states of AdamW, activations and logits although
+not all of them are needed at one time. `value_agrees`: the peak is at most 1.5 times the formula. Seconds are not
+defined. Trained are the whole model, its top third, or adapters of rank 16.
 
-Quick: only the whole of a random Llama of 0.2 million parameters, whose peak is mostly code and buffers of libraries.
+Quick: only the whole of a random Llama of 0.2 million parameters, whose peak is mostly buffers of libraries.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from bench.models import QuietContext
 from bench.trainer.bounds import Work, step_bytes
 from bench.trainer.ours import SEED, run_training
 from bench.trainer.steps import BATCH
-from bench.trainer.subjects import Size, model_of
+from bench.trainer.subjects import Size, model_of, subject
 from llm_repair.core.repair import DpoMethod, FullParameters, LoraParameters, RepairMethod, Trainable
 from llm_repair.models.training.adapters import make_trainable
 from llm_repair.models.training.batches import TokenisedSample
@@ -36,6 +36,7 @@ def main() -> None:
         for name, prompt, (chosen, rejected) in json.load(sys.stdin)
     ]
     method = RepairMethod(DpoMethod(), trainable=TRAINED[arguments.trained], epochs=1, batch_samples=BATCH)
+    _warm_up()
     gc.collect()
     before = _status_bytes("VmRSS")
     model = model_of(arguments.size)
@@ -46,6 +47,16 @@ def main() -> None:
     target = make_trainable(model_of(arguments.size), method.trained, seed=SEED)
     formula = max(step_bytes(target, Work.of(pairs[at : at + BATCH])) for at in range(0, len(pairs), BATCH))
     print(json.dumps({"peak_bytes": peak, "formula_bytes": formula}))
+
+
+def _warm_up() -> None:
+    """Trains a tiny model, so that the code and the buffers of the libraries are there already."""
+    tiny = subject(Size.TINY, pairs=BATCH)
+    method = RepairMethod(DpoMethod(), trainable=LoraParameters(), epochs=1, batch_samples=BATCH)
+    with tempfile.TemporaryDirectory() as scratch:
+        run_training(
+            tiny.model(), tiny.pairs, [], method, QuietContext("bench", Path(scratch)), Path(scratch) / "store"
+        )
 
 
 def _status_bytes(name: str) -> int:

@@ -91,7 +91,7 @@ def lines(quick: bool, limits: Limits) -> Iterator[Line]:
         timings,
         f"trainer.ranks.{size.value}.fp32",
         sum(real_tokens(batch) for batch in counted),
-        agrees=steps.agreement(timings.values, tolerance=_TOLERANCE, plain_peer=peer),
+        agrees=steps.agreement(timings.values, timings.values[peer], tolerance=_TOLERANCE),
         limit_s=steps.limit_s(of_pairs, method, counted, limits),
     )
 

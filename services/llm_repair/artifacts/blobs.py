@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from llm_repair.artifacts.digests import digest_of, digest_of_file, hex_of, read_chunks
@@ -11,6 +13,9 @@ from llm_repair.artifacts.objects import PART_BYTES, Objects
 from llm_repair.artifacts.trees import decode_tree, encode_tree, files_below
 from llm_repair.core.errors import ArtifactCorrupt, ArtifactNotFound
 from llm_repair.core.execution import Artifact
+
+_FILES_AT_ONCE = 2
+"""Of a tree: one is hashed while another is written through. Bounds memory with the parts in flight of each."""
 
 
 class BlobArea:
@@ -37,8 +42,10 @@ class BlobArea:
         self._put(self.blob_path(digest), digest, data)
         return Artifact(digest, len(data))
 
-    def put_file(self, path: Path) -> Artifact:
+    def put_file(self, path: Path, *, given: bool = False) -> Artifact:
         """Stores a file as a blob, reading it piece by piece; nothing is sent when the blob is there already.
+
+        given: the caller has no more use for the file, so a store on the same file system takes it instead of a copy.
 
         Raises:
           ArtifactCorrupt: the file changed while it was stored; nothing was kept.
@@ -49,13 +56,20 @@ class BlobArea:
         digest = digest_of_file(path)
         place = self.blob_path(digest)
         if not self._holds(place, digest, size):
-            self.objects.put_chunks(place, _while_unchanged(path, digest))
+            if not (given and self.objects.adopt(place, path)):
+                self.objects.put_chunks(place, _while_unchanged(path, digest))
             self.objects.settle(place, read_only=True)
         return Artifact(digest, size)
 
-    def put_tree(self, folder: Path) -> Artifact:
-        """Stores every regular file below `folder`, and the manifest last, so that a tree is never torn."""
-        return self._put_manifest({name: self.put_file(file) for name, file in files_below(folder).items()})
+    def put_tree(self, folder: Path, *, given: bool = False) -> Artifact:
+        """Stores every regular file below `folder`, and the manifest last, so that a tree is never torn.
+
+        given: as in `put_file`, of all of them.
+        """
+        files = files_below(folder)
+        with ThreadPoolExecutor(_FILES_AT_ONCE) as pool:
+            blobs = list(pool.map(partial(self.put_file, given=given), files.values()))
+        return self._put_manifest(dict(zip(files, blobs, strict=True)))
 
     def put_entries(self, entries: Mapping[str, Artifact]) -> Artifact:
         """Makes a tree of blobs that are stored already.

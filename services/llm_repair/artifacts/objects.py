@@ -83,6 +83,24 @@ class Objects:
         with storage_errors():
             obstore.put(self._store, path, iter(chunks), chunk_size=PART_BYTES, max_concurrency=PARTS_IN_FLIGHT)
 
+    def adopt(self, path: str, file: Path) -> bool:
+        """Moves a file into a local store, replacing what was there, all at once; False if it cannot be moved there.
+
+        That is so in a bucket, and from another file system.
+        """
+        local = self.local_path(path)
+        if local is None:
+            return False
+        with storage_errors():
+            local.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                file.replace(local)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                return False
+        return True
+
     def size(self, path: str) -> int | None:
         """Returns the size in bytes, or None if there is no such object."""
         with storage_errors():

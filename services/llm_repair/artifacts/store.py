@@ -54,9 +54,12 @@ class ArtifactStore:
         """Stores a file of any size as a blob, in constant memory; costs one read when it is stored already."""
         return self._area.put_file(path)
 
-    def put_tree(self, folder: Path) -> Artifact:
-        """Stores every regular file below `folder`; empty folders, modes and times are not part of a tree."""
-        return self._area.put_tree(folder)
+    def put_tree(self, folder: Path, *, given: bool = False) -> Artifact:
+        """Stores every regular file below `folder`; empty folders, modes and times are not part of a tree.
+
+        given: the caller has no more use for the folder; its large files may be moved, which spares a copy of them.
+        """
+        return self._area.put_tree(folder, given=given)
 
     def put_entries(self, entries: Mapping[str, Artifact]) -> Artifact:
         """Makes a tree of blobs that are stored already, such as old weights with a new model card."""
@@ -128,13 +131,14 @@ class ArtifactStore:
     def put_checkpoint(self, key: str, step: int, folder: Path, *, keep: int = 2) -> None:
         """Stores a checkpoint and drops, blobs included, all older ones of this key but the `keep - 1` newest.
 
+        The folder is given, as in `put_tree`.
         Later ones stay until a checkpoint passes them: whoever stores this one may have refused them.
         """
         self._forget(self._checkpoints(key).put(step, folder, keep=keep))
 
     def put_partial(self, key: str, attempt: str, folder: Path) -> Artifact:
-        """Stores what a cancelled attempt leaves; it is never taken for the step's result."""
-        artifact = self.put_tree(folder)
+        """Stores what a cancelled attempt leaves, in a folder that is given; never taken for the step's result."""
+        artifact = self.put_tree(folder, given=True)
         now = datetime.now(UTC).isoformat()
         record = {"digest": artifact.digest, "size_bytes": artifact.size_bytes, "time": now}
         place = f"{self._root}/partials/{_name('key', key)}/{_name('attempt', attempt)}"

@@ -253,10 +253,10 @@ class RepairMethod:
     """Also learns the prompt tokens, as in the study's release; never for DPO, where they cancel."""
     validation_share: float = 0.1
     """Share of the selected samples held out by id hash to choose the best checkpoint, [0, 0.5]."""
-    validations: int = 4
+    validations: int = 3
     """How often the validation loss is measured, spread evenly, the end included; at least 1.
 
-    Each costs a forward pass over the validation samples. The third of four was the best for 5 of 11 ways to train.
+    Each costs a forward pass over the validation samples, through the trained layers and those above them.
     """
     patience: int = 0
     """Stops after so many validations without improvement; 0 never."""

@@ -134,7 +134,7 @@ class ScoreStep:
     """Scores the difficulty of every pool row at a model."""
 
     kind: ClassVar[str] = "score"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     pool_digest: str
     score: Score
@@ -189,7 +189,7 @@ class RepairStep:
     """Trains the model on the selected samples."""
 
     kind: ClassVar[str] = "repair"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     model_digest: str
     pool_digest: str

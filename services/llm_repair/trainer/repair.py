@@ -197,10 +197,10 @@ class _Repair:
         if target.adapters is not None:
             with full_disk_named("the adapter"):
                 target.save_adapters(self.context.workdir / "adapter", base=self.step.model_digest)
-            outputs["adapter"] = self.store.put_tree(self.context.workdir / "adapter")
+            outputs["adapter"] = self.store.put_tree(self.context.workdir / "adapter", given=True)
         folder = self.context.workdir / "model"
         change = self._save_merged(target, folder, result.kept_step)
-        outputs["model"] = self.store.put_tree(folder)
+        outputs["model"] = self.store.put_tree(folder, given=True)
         curve = dataclasses.asdict(result.history)
         outputs["curve"] = self.store.put_bytes(json.dumps(curve, sort_keys=True).encode())
         return outputs, change

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -63,6 +64,44 @@ def test_large_file_goes_up_in_parts_and_comes_back_whole(store: ArtifactStore, 
     assert artifact == Artifact(f"sha256:{hashlib.sha256(data).hexdigest()}", len(data))
     assert store.materialize(artifact.digest).read_bytes() == data
     assert b"".join(store.chunks(artifact.digest)) == data
+
+
+def test_large_file_of_a_given_folder_is_moved(folder_store: ArtifactStore, tmp_path: Path) -> None:
+    large = bytes(range(256)) * (PART_BYTES // 128)
+    folder = folder_of(tmp_path / "given", {"large": large, "small": b"s"})
+    inode = (folder / "large").stat().st_ino
+
+    tree = folder_store.put_tree(folder, given=True)
+
+    kept = folder_store.materialize(tree.digest)
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == {"large": large, "small": b"s"}
+    blob = (tmp_path / "store").rglob(hashlib.sha256(large).hexdigest())
+    found = next(path for path in blob if path.is_file()).stat()
+    assert found.st_ino == inode
+    assert found.st_mode & 0o777 == 0o444
+    assert not (folder / "large").exists()
+
+
+def test_given_folder_of_content_that_is_stored_leaves_it_where_it_is(store: ArtifactStore, tmp_path: Path) -> None:
+    files = {"large": b"x" * (PART_BYTES + 1)}
+    first = store.put_tree(folder_of(tmp_path / "first", files))
+
+    second = store.put_tree(folder_of(tmp_path / "second", files), given=True)
+
+    assert second == first
+    assert (tmp_path / "first" / "large").read_bytes() == files["large"]
+    assert (store.materialize(second.digest) / "large").read_bytes() == files["large"]
+
+
+def test_given_folder_of_another_file_system_is_copied(folder_store: ArtifactStore, tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
+        folder = folder_of(Path(elsewhere) / "given", {"large": b"y" * (PART_BYTES + 1)})
+        if folder.stat().st_dev == tmp_path.stat().st_dev:
+            pytest.skip("there is only one file system here")
+
+        tree = folder_store.put_tree(folder, given=True)
+
+    assert (folder_store.materialize(tree.digest) / "large").read_bytes() == b"y" * (PART_BYTES + 1)
 
 
 def test_file_that_is_stored_already_is_not_written_again(folder_store: ArtifactStore, tmp_path: Path) -> None:

@@ -27,8 +27,10 @@ def quick_lines() -> list[dict[str, Any]]:
 def test_quick_lines_name_every_case_and_have_exactly_the_columns(quick_lines: list[dict[str, Any]]) -> None:
     steps = {f"trainer.{case}.0.2m.{form}" for case in ("sft", "lora", "dpo") for form in ("fp32", "bf16")}
 
+    stops = {f"trainer.stop.2m.{trained}" for trained in ("top_third", "lora", "full")}
+
     others = {"trainer.ranks.0.2m.fp32", "trainer.overhead", "trainer.memory.0.2m.full", "trainer.gpu.0.2m.bf16"}
-    assert {line["bench"] for line in quick_lines} == steps | others
+    assert {line["bench"] for line in quick_lines} == steps | stops | others
     assert all(set(line) == COLUMNS for line in quick_lines)
     timed = [line for line in quick_lines if not line["bench"].startswith(("trainer.memory", "trainer.gpu"))]
     parts = [line for line in timed if line["contender"].startswith("of that")]
@@ -141,7 +143,7 @@ def test_losses_of_another_rate_do_not_agree() -> None:
         for name, method in (("TRL", usual), ("same", usual), ("slower", slower))
     }
 
-    agreement = steps.agreement(curves, tolerance=1e-4)
+    agreement = steps.agreement(curves, curves["TRL"], tolerance=1e-4)
 
     assert agreement == {"same": True, "slower": False}
 

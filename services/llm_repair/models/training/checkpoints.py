@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -134,11 +135,16 @@ class Checkpoints:
 
     def _write(self, state: TrainingState, folder: Path) -> None:
         folder.mkdir()
-        save_file(dict(state.weights), folder / _WEIGHTS)
-        save_file(dict(state.optimizer), folder / _OPTIMIZER)
-        save_file(dict(state.best), folder / _BEST)
-        save_file({"reference": state.reference}, folder / _REFERENCE)
-        save_file(dict(state.observed), folder / _OBSERVED)
+        tensors = {
+            _OPTIMIZER: state.optimizer,
+            _WEIGHTS: state.weights,
+            _BEST: state.best,
+            _REFERENCE: {"reference": state.reference},
+            _OBSERVED: state.observed,
+        }
+        # The states of the optimizer are about as large as all others together.
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(_save, tensors.values(), [folder / name for name in tensors]))
         about = {
             "step": state.step,
             "base_digest": self.base_digest,
@@ -191,6 +197,10 @@ class Checkpoints:
             raise
         except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
             raise CheckpointIncomplete() from error
+
+
+def _save(tensors: Mapping[str, Tensor], path: Path) -> None:
+    save_file(dict(tensors), path)
 
 
 def _history(about: Mapping[str, list[dict[str, object]]]) -> History:

@@ -47,9 +47,10 @@ class Divergence:
           LossNotFinite: it is NaN or infinite; carries the step.
         """
         tokens, total = sum(self._log_probs.learnt_tokens(text) for text in texts), 0.0
+        held_out = not torch.is_grad_enabled()
         for part in self._log_probs.shares(texts, self._context, copies=LOGITS_COPIES):
-            reference = self._reference.logits(part.samples)
-            logits, batch = self._log_probs.logits(part.samples)
+            reference = self._reference.logits(part.samples, repeated=held_out)
+            logits, batch = self._log_probs.logits(part.samples, repeated=held_out)
             mean = part.weight * kl_divergence(reference, logits).sum() / tokens
             require_finite(mean.item(), step, "divergence on utility texts")
             if torch.is_grad_enabled():

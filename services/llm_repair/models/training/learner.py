@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TypeVar
 
 import torch
@@ -23,7 +24,9 @@ from llm_repair.models.training.adapters import TrainableModel
 from llm_repair.models.training.batches import TokenisedSample, mismatched
 from llm_repair.models.training.divergence import Divergence
 from llm_repair.models.training.faults import is_out_of_memory, require_finite, require_learnt_tokens
+from llm_repair.models.training.frozen import frozen_layers
 from llm_repair.models.training.log_probs import LogProbs
+from llm_repair.models.training.low_rank import add_in_place
 from llm_repair.models.training.objectives import Objective, Preview, Scored
 from llm_repair.models.training.ranks import ALONE, Ranks
 from llm_repair.models.training.recomputation import recompute_activations
@@ -87,6 +90,7 @@ class Learner:
         self._utility = utility
         self._ranks = ranks
         self._longest = max(_tokens_at_once(sample) for sample in samples)
+        add_in_place(target.model)
         if method.gradient_checkpointing:
             recompute_activations(target.model)
         self._log_probs = LogProbs(
@@ -94,6 +98,7 @@ class Learner:
             samples,
             prompt_in_loss=method.prompt_in_loss and needs.may_learn_prompt,
             half=method.precision is Precision.BFLOAT16,
+            frozen=frozen_layers(target),
             ranks=ranks,
             halved=halved,
         )
@@ -109,15 +114,16 @@ class Learner:
         self.reference: Mapping[str, Tensor] = {}
         """Log-probabilities before training, (continuations,) by sample id; filled in by `remember`."""
 
-    def measure_reference(self, samples: Sequence[TokenisedSample]) -> Tensor:
+    def measure_reference(self, samples: Sequence[TokenisedSample], *, held_out: bool = False) -> Tensor:
         """Returns the log-probabilities of samples at the present weights, (samples, continuations).
 
-        Zeros, at no cost, where the objective needs none.
+        Zeros, at no cost, where the objective needs none. held_out: the samples are those that `validate` will read.
         """
         views = self._views(samples)
-        if not self._needs.reference:
+        if not self._needs.reference or not views:
             return torch.zeros(len(views), self._needs.continuations)
-        return self._within_memory(lambda: measured(self._log_probs, views, self._context, ranks=self._ranks), 0)
+        measure = partial(measured, self._log_probs, views, self._context, repeated=held_out, ranks=self._ranks)
+        return self._within_memory(measure, 0)
 
     def remember(self, samples: Sequence[TokenisedSample], rows: Tensor) -> None:
         """Takes what `measure_reference` returned for these samples as the reference from now on."""
@@ -176,7 +182,7 @@ class Learner:
         self, found: BatchLoss, part: Part, batchwide: Tensor | None, weight: int, place: tuple[int, int]
     ) -> None:
         with self._dropout(*place):
-            log_probs, tokens = self._log_probs.of(part.samples)
+            log_probs, tokens = self._log_probs.of(part.samples, repeated=not torch.is_grad_enabled())
             known = self._scored(part.samples, log_probs, self._reference_of(part.samples), batchwide)
             terms = self._objective.terms(known)
             loss = part.weight * terms.losses.sum() / weight
@@ -202,19 +208,20 @@ class Learner:
         preview = self._needs.preview
         if preview is None or not (torch.is_grad_enabled() or preview.when_validating):
             return None
+        validates = not torch.is_grad_enabled()
         with torch.no_grad():
-            return preview.conclude(self._preview(preview, views)).expand(len(views))
+            return preview.conclude(self._preview(preview, views, repeated=validates)).expand(len(views))
 
-    def _preview(self, preview: Preview, views: Sequence[TokenisedSample]) -> Scored:
+    def _preview(self, preview: Preview, views: Sequence[TokenisedSample], *, repeated: bool) -> Scored:
         seen = mismatched(views, max_tokens=self._longest) if preview.mismatched else views
         own = torch.zeros(len(seen), self._needs.continuations, device=self._target.model.device)
         before = torch.zeros_like(own)
         for part in self._log_probs.shares(seen, self._context):
-            log_probs, tokens = self._log_probs.of(part.samples)
+            log_probs, tokens = self._log_probs.of(part.samples, repeated=repeated)
             passes, known = 1, self._reference_of(part.samples)
             if preview.mismatched:
                 assert self._reference is not None
-                passes, known = 2, self._reference.of(part.samples)[0]
+                passes, known = 2, self._reference.of(part.samples, repeated=repeated)[0]
             if part.counts:
                 own[part.places], before[part.places] = log_probs, known
                 self._context.count(tokens=passes * tokens)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from llm_repair.core.execution import StepContext
 from llm_repair.models.training.adapters import transformer_layers
 from llm_repair.models.training.batches import TokenBatch, TokenisedSample
+from llm_repair.models.training.frozen import FrozenLayers
 from llm_repair.models.training.layouts import layout_for
 from llm_repair.models.training.ranks import ALONE, Ranks
 from llm_repair.models.training.readout import Readout, head_is_linear, summed_log_probs
@@ -41,12 +43,14 @@ class LogProbs:
         *,
         prompt_in_loss: bool,
         half: bool,
+        frozen: Sequence[nn.Module] = (),
         ranks: Ranks = ALONE,
         halved: bool = False,
     ) -> None:
         """Chooses layout and head by comparing them on the first samples; then shards the weights if the ranks do.
 
-        prompt_in_loss: counts the prompt's tokens too. half: bf16 autocast over fp32 weights. halved: see `halve`.
+        prompt_in_loss: counts the prompt's tokens too. half: bf16 autocast over fp32 weights. frozen: the layers from
+        the input up that no reading ever changes. halved: see `halve`.
         """
         probes = samples[:PROBES]
         self._model = model
@@ -55,6 +59,8 @@ class LogProbs:
         self._vocabulary = int(model.config.vocab_size)
         self._layout = layout_for(model, probes, prompt_in_loss=prompt_in_loss)
         self._readout = Readout(model, gathered=head_is_linear(model, probes[0]))
+        # A layer in parts must be put together by all ranks at each pass.
+        self._frozen = FrozenLayers([] if ranks.shards else frozen)
         self._ranks = ranks
         self._halved = halved
         self._cut = _Cut(0, 0, 0)
@@ -62,17 +68,18 @@ class LogProbs:
             shard(self._readout, transformer_layers(model), ranks)
 
     def of(
-        self, samples: Sequence[TokenisedSample], *, weights: Mapping[str, Tensor] | None = None
+        self, samples: Sequence[TokenisedSample], *, weights: Mapping[str, Tensor] | None = None, repeated: bool = False
     ) -> tuple[Tensor, int]:
         """Returns log p of each continuation, (samples, continuations), and the number of tokens read.
 
-        weights: used in the place of the parameters of these names, if given.
+        weights: used in the place of the parameters of these names, if given. repeated: the same samples together are
+        read more than once in a run, so the frozen layers are spared from the second time on.
         """
-        logits, batch = self.logits(samples, weights=weights)
+        logits, batch = self.logits(samples, weights=weights, repeated=repeated)
         return summed_log_probs(logits, batch).view(len(samples), -1), batch.tokens
 
     def logits(
-        self, samples: Sequence[TokenisedSample], *, weights: Mapping[str, Tensor] | None = None
+        self, samples: Sequence[TokenisedSample], *, weights: Mapping[str, Tensor] | None = None, repeated: bool = False
     ) -> tuple[Tensor, TokenBatch]:
         """Returns the logits behind every counted token, (predictions, vocab), fp32, and the batch that names them.
 
@@ -80,10 +87,12 @@ class LogProbs:
         """
         batch = self._layout(samples).to(self._model.device)
         with torch.autocast(self._model.device.type, dtype=torch.bfloat16, enabled=self._half):
-            logits = self._readout(batch) if weights is None else self._under(weights, batch)
-        return logits, batch
+            read = partial(self._read, batch, weights)
+            return self._frozen.passed_once(tuple(samples), read) if repeated else read(), batch
 
-    def _under(self, weights: Mapping[str, Tensor], batch: TokenBatch) -> Tensor:
+    def _read(self, batch: TokenBatch, weights: Mapping[str, Tensor] | None) -> Tensor:
+        if weights is None:
+            return self._readout(batch)
         if not self._ranks.shards:
             return self._readout.under(weights, batch)
         with replaced(self._model, weights):
@@ -126,6 +135,7 @@ class LogProbs:
         if self._cut.samples < 2:
             return False
         self._halved = True
+        self._frozen.forget()
         return True
 
     def learnt_tokens(self, sample: TokenisedSample) -> int:

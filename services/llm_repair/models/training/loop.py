@@ -186,7 +186,8 @@ class TrainingRun:
         everyone = [*self._samples, *self._held_out]
         if state is None:
             with self._timed("reference"):
-                rows = self._learner.measure_reference(everyone)
+                of_samples = self._learner.measure_reference(self._samples)
+                rows = torch.cat([of_samples, self._learner.measure_reference(self._held_out, held_out=True)])
         else:
             rows = state.reference
             self._target.load(state.weights)
@@ -263,10 +264,10 @@ class TrainingRun:
             return
         with self._timed("validation"):
             loss = self._learner.validate(self._held_out, step)
-        self._history.validations.append(ValidationPoint(step, loss))
-        best = self._history.best
-        if best and best.step == step:
-            self._best = self._snapshot()
+            self._history.validations.append(ValidationPoint(step, loss))
+            best = self._history.best
+            if best and best.step == step < self._schedule.steps:
+                self._best = self._snapshot()
 
     def _out_of_patience(self) -> bool:
         return 0 < self._method.patience <= self._history.validations_since_best

@@ -21,6 +21,10 @@ READOUT_TOLERANCE = 1e-3
 fp32 stays near 1e-5; a layer that ignores the mask or a scaled head is off by far more."""
 
 
+_CACHED_LOGITS = 1 << 20
+"""4 MiB in fp32."""
+
+
 class Readout(nn.Module):
     """A causal model whose output is the logits behind a batch's targets: (predictions, vocab), fp32."""
 
@@ -66,7 +70,10 @@ def continuation_log_probs(model: PreTrainedModel, batch: TokenBatch, *, gathere
 
 def summed_log_probs(logits: Tensor, batch: TokenBatch) -> Tensor:
     """Returns log p of each sequence, (sequences,), from the logits behind the targets."""
-    scores = -functional.cross_entropy(logits, batch.targets, reduction="none")
+    # Only a backward pass needs all log-probabilities; in pieces that stay in the cache they are the same, and sooner.
+    rows = len(logits) if torch.is_grad_enabled() else _CACHED_LOGITS // logits.shape[1] + 1
+    pieces = zip(logits.split(rows), batch.targets.split(rows), strict=True)
+    scores = -torch.cat([functional.cross_entropy(*piece, reduction="none") for piece in pieces])
     return scores.new_zeros(batch.sequences).index_add(0, batch.owners, scores)
 
 

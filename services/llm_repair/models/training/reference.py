@@ -27,24 +27,36 @@ class ReferenceModel:
         self._weights = {name: value.detach().clone() for name, value in target.parameters.items()}
         self._log_probs = log_probs
 
-    def of(self, samples: Sequence[TokenisedSample]) -> tuple[Tensor, int]:
-        """Returns log p of each continuation, (samples, continuations), and the number of tokens read."""
-        with torch.no_grad():
-            return self._log_probs.of(samples, weights=self._weights)
+    def of(self, samples: Sequence[TokenisedSample], *, repeated: bool = False) -> tuple[Tensor, int]:
+        """Returns log p of each continuation, (samples, continuations), and the number of tokens read.
 
-    def logits(self, samples: Sequence[TokenisedSample]) -> Tensor:
-        """Returns the logits behind every counted token, (predictions, vocab), as `LogProbs.logits` orders them."""
+        repeated: as in `LogProbs.of`.
+        """
         with torch.no_grad():
-            return self._log_probs.logits(samples, weights=self._weights)[0]
+            return self._log_probs.of(samples, weights=self._weights, repeated=repeated)
+
+    def logits(self, samples: Sequence[TokenisedSample], *, repeated: bool = False) -> Tensor:
+        """Returns the logits behind every counted token, (predictions, vocab), as `LogProbs.logits` orders them.
+
+        repeated: as there.
+        """
+        with torch.no_grad():
+            return self._log_probs.logits(samples, weights=self._weights, repeated=repeated)[0]
 
 
 @torch.no_grad()
 def measured(
-    log_probs: LogProbs, samples: Sequence[TokenisedSample], context: StepContext, *, ranks: Ranks = ALONE
+    log_probs: LogProbs,
+    samples: Sequence[TokenisedSample],
+    context: StepContext,
+    *,
+    repeated: bool = False,
+    ranks: Ranks = ALONE,
 ) -> Tensor:
     """Returns the log-probabilities of samples at the present weights, (samples, continuations), in main memory.
 
     For samples that are met again and again, this before training is cheaper than a reference model during it.
+    repeated: as in `LogProbs.of`.
 
     Raises:
       LossNotFinite: one is NaN or infinite; carries step 0.
@@ -52,7 +64,7 @@ def measured(
     rows = torch.zeros(len(samples), len(samples[0].continuations))
     done = 0
     for part in log_probs.shares(samples, context):
-        found, tokens = log_probs.of(part.samples)
+        found, tokens = log_probs.of(part.samples, repeated=repeated)
         require_finite(float(found.sum()), 0, "log-probability before training")
         if not part.counts:
             continue

@@ -238,6 +238,25 @@ def test_validation_loss_has_the_divergence_on_the_texts_held_out() -> None:
     assert found == pytest.approx(expected.item(), abs=1e-5)
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_validation_loss_is_the_same_whether_frozen_layers_are_passed_once_or_each_time(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def losses() -> list[float]:
+        moved = case(METHODS[name], trainable=FullParameters(top_layers=1))
+        found = [moved.learner.validate(moved.samples, 1)]
+        with torch.no_grad():
+            for value in moved.model.parameters():
+                value.add_(0.05 * value.requires_grad)
+        return [*found, moved.learner.validate(moved.samples, 2)]
+
+    passed_once = losses()
+    monkeypatch.setattr("llm_repair.models.training.learner.frozen_layers", lambda target: [])
+
+    assert passed_once == losses()
+    assert passed_once[0] != passed_once[1]
+
+
 @pytest.mark.parametrize(
     ("method", "trainable"),
     [
