@@ -266,6 +266,7 @@ class TrainingRun:
             loss = self._learner.validate(self._held_out, step)
             self._history.validations.append(ValidationPoint(step, loss))
             best = self._history.best
+            # After the last step the model itself has them.
             if best and best.step == step < self._schedule.steps:
                 self._best = self._snapshot()
 
