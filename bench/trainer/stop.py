@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import statistics
 import tempfile
 import time
@@ -79,6 +80,7 @@ def lines(quick: bool, limits: Limits) -> Iterator[Line]:
             written = 0
             for turn in range(_ROUNDS):
                 seconds, written = _stopped(Path(folder) / f"{name}-{turn}", model, prompts, trained)
+                shutil.rmtree(Path(folder) / f"{name}-{turn}")
                 rounds.append((seconds, _write_through(Path(folder) / "zeros", written) / seconds))
             bench = f"trainer.stop.{'2m' if quick else '135m'}.{name}"
             seconds, share = (statistics.median(column) for column in zip(*rounds, strict=True))

@@ -45,10 +45,11 @@ class BlobArea:
     def put_file(self, path: Path, *, given: bool = False) -> Artifact:
         """Stores a file as a blob, reading it piece by piece; nothing is sent when the blob is there already.
 
-        given: the caller has no more use for the file, so a store on the same file system takes it instead of a copy.
+        given: the caller has no more use for the file and nobody writes to it, so a store on the same file system takes
+        it instead of a copy.
 
         Raises:
-          ArtifactCorrupt: the file changed while it was stored; nothing was kept.
+          ArtifactCorrupt: the file changed while it was copied; nothing was kept.
         """
         size = path.stat().st_size
         if size <= PART_BYTES:

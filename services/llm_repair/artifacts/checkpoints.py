@@ -43,16 +43,16 @@ class Checkpoints:
         names = [name for name in reversed(self._objects.names(self._prefix)) if name.isdigit()]
         return [CheckpointRecord(int(name), self._digest(name)) for name in names]
 
-    def put(self, step: int, folder: Path, *, keep: int) -> list[CheckpointRecord]:
+    def put(self, step: int, folder: Path, *, keep: int, given: bool = False) -> list[CheckpointRecord]:
         """Stores a checkpoint, its record last; then drops all older ones but the `keep - 1` newest, returned.
 
-        The folder is given, as in `BlobArea.put_tree`.
+        given: as in `BlobArea.put_tree`.
         Later ones stay: whoever stores this one may have refused them, and must not lose its own to them.
         """
         if step < 0 or keep < 1:
             raise ValueError("a checkpoint has a step of at least 0, and at least one is kept")
         before = self.newest_first()
-        record = CheckpointRecord(step, self.area.put_tree(folder, given=True).digest)
+        record = CheckpointRecord(step, self.area.put_tree(folder, given=given).digest)
         place = f"{self._prefix}/{step:012d}"
         self._objects.put(place, json.dumps({"step": step, "digest": record.digest}).encode())
         self._objects.settle(place)

@@ -29,7 +29,7 @@ class ArtifactStore:
     `checkpoints/<key>/…`, `partials/<key>/<attempt>`. Synchronous; safe for use by several threads and processes.
 
     Every method may raise `StorageFull` (nothing half-written is readable, and the same call works once there is
-    space) or `StorageUnavailable`.
+    space, but for a folder that was given) or `StorageUnavailable`.
     """
 
     def __init__(self, url: str, *, project: str = "default", cache_dir: Path | None = None) -> None:
@@ -57,7 +57,8 @@ class ArtifactStore:
     def put_tree(self, folder: Path, *, given: bool = False) -> Artifact:
         """Stores every regular file below `folder`; empty folders, modes and times are not part of a tree.
 
-        given: the caller has no more use for the folder; its large files may be moved, which spares a copy of them.
+        given: the caller has no more use for the folder, whatever happens; its large files may be moved, which spares
+        a copy of them. A folder that was given is not to be stored again, also after an error.
         """
         return self._area.put_tree(folder, given=given)
 
@@ -128,16 +129,16 @@ class ArtifactStore:
         self._checkpoint_areas.update({record.digest: checkpoints.area for record in records})
         return records
 
-    def put_checkpoint(self, key: str, step: int, folder: Path, *, keep: int = 2) -> None:
+    def put_checkpoint(self, key: str, step: int, folder: Path, *, keep: int = 2, given: bool = False) -> None:
         """Stores a checkpoint and drops, blobs included, all older ones of this key but the `keep - 1` newest.
 
-        The folder is given, as in `put_tree`.
-        Later ones stay until a checkpoint passes them: whoever stores this one may have refused them.
+        Later ones stay until a checkpoint passes them: whoever stores this one may have refused them. given: as in
+        `put_tree`.
         """
-        self._forget(self._checkpoints(key).put(step, folder, keep=keep))
+        self._forget(self._checkpoints(key).put(step, folder, keep=keep, given=given))
 
     def put_partial(self, key: str, attempt: str, folder: Path) -> Artifact:
-        """Stores what a cancelled attempt leaves, in a folder that is given; never taken for the step's result."""
+        """Stores what a cancelled attempt leaves; it is never taken for the step's result. The folder is given."""
         artifact = self.put_tree(folder, given=True)
         now = datetime.now(UTC).isoformat()
         record = {"digest": artifact.digest, "size_bytes": artifact.size_bytes, "time": now}

@@ -256,7 +256,8 @@ class RepairMethod:
     validations: int = 3
     """How often the validation loss is measured, spread evenly, the end included; at least 1.
 
-    Each costs a forward pass over the validation samples, through the trained layers and those above them.
+    Each costs a forward pass over the validation samples, the first through all layers; later ones spare those below
+    the lowest trained one, where the architecture allows it and their states take 256 MiB at most.
     """
     patience: int = 0
     """Stops after so many validations without improvement; 0 never."""

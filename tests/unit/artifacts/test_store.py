@@ -248,6 +248,19 @@ def test_checkpoints_come_newest_first_and_are_bounded(store: ArtifactStore, tmp
     assert (store.materialize(records[1].digest) / "same").read_bytes() == b"s"
 
 
+def test_folder_of_a_checkpoint_stays_whole_unless_it_is_given(folder_store: ArtifactStore, tmp_path: Path) -> None:
+    folder = folder_of(tmp_path / "state", {"large": b"z" * (PART_BYTES + 1)})
+
+    folder_store.put_checkpoint(KEY, 1, folder)
+    assert (folder / "large").exists()
+    (folder / "large").write_bytes(b"y" * (PART_BYTES + 1))
+    folder_store.put_checkpoint(KEY, 2, folder, keep=1, given=True)
+    assert not (folder / "large").exists()
+
+    (record,) = folder_store.checkpoints(KEY)
+    assert (folder_store.materialize(record.digest) / "large").stat().st_size == PART_BYTES + 1
+
+
 def test_dropped_checkpoints_free_their_space(tmp_path: Path) -> None:
     store = ArtifactStore((tmp_path / "store").as_uri())
     for step in range(5):

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from llm_repair.artifacts.objects import PART_BYTES
 from llm_repair.artifacts.store import ArtifactStore
 from llm_repair.core.errors import StorageFull
 from llm_repair.evaluation import kept_samples
@@ -147,6 +148,20 @@ def test_a_foreign_checkpoint_is_refused_and_outlived(
         ("started over", None),
     ]
     assert list(resumed.judged("")) == [*judged(batch("x")), *judged(batch("y"))]
+
+
+def test_large_files_of_earlier_checkpoints_are_part_of_later_ones(attempt: Callable[..., KeptSamples]) -> None:
+    large = batch("a", "x" * PART_BYTES)
+    kept = attempt()
+    keep(kept, "", large)
+    kept.save()
+    for prompt in "bcd":
+        keep(kept, "", batch(prompt))
+        kept.save()
+
+    resumed = attempt()
+
+    assert list(resumed.judged("")) == [*judged(large), *(one for prompt in "bcd" for one in judged(batch(prompt)))]
 
 
 @pytest.mark.parametrize("line", ["not json", '{"run": ""}', '{"run": "", "probabilities": 3}'])

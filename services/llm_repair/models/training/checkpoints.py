@@ -104,7 +104,7 @@ class TrainingState:
     optimizer: Mapping[str, Tensor]
     """`<parameter>//<slot>`."""
     best: Mapping[str, Tensor]
-    """Weights at the best validation; empty before the first."""
+    """Weights at the best validation but one after the last step, which has `weights`; empty before the first."""
     reference: Tensor
     """(samples, continuations), rows by sample id; empty where the method needs none."""
     observed: Mapping[str, Tensor]
@@ -129,7 +129,7 @@ class Checkpoints:
         try:
             with full_disk_named(f"the checkpoint of optimizer step {state.step}"):
                 self._write(state, folder)
-            self.store.put_checkpoint(self.context.key, state.step, folder, keep=KEEP)
+            self.store.put_checkpoint(self.context.key, state.step, folder, keep=KEEP, given=True)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 

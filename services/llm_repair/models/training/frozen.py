@@ -38,7 +38,7 @@ class FrozenLayers:
     """
 
     def __init__(self, layers: Sequence[nn.Module]) -> None:
-        """layers: those that are frozen, from the input up; each takes its states first and returns them first."""
+        """layers: those that are frozen, from the input up; each returns its states, or them first."""
         self._layers = layers
         self._kept: dict[Hashable, _Output] = {}
         self._bytes = 0

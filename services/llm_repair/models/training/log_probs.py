@@ -59,13 +59,15 @@ class LogProbs:
         self._vocabulary = int(model.config.vocab_size)
         self._layout = layout_for(model, probes, prompt_in_loss=prompt_in_loss)
         self._readout = Readout(model, gathered=head_is_linear(model, probes[0]))
-        # A layer in parts must be put together by all ranks at each pass.
-        self._frozen = FrozenLayers([] if ranks.shards else frozen)
+        self._frozen = FrozenLayers([])
         self._ranks = ranks
         self._halved = halved
         self._cut = _Cut(0, 0, 0)
         if ranks.shards:
+            # A layer in parts must be put together by all ranks at each pass, so none is ever spared.
             shard(self._readout, transformer_layers(model), ranks)
+        elif frozen:
+            self._spare(frozen, probes[:1])
 
     def of(
         self, samples: Sequence[TokenisedSample], *, weights: Mapping[str, Tensor] | None = None, repeated: bool = False
@@ -89,6 +91,21 @@ class LogProbs:
         with torch.autocast(self._model.device.type, dtype=torch.bfloat16, enabled=self._half):
             read = partial(self._read, batch, weights)
             return self._frozen.passed_once(tuple(samples), read) if repeated else read(), batch
+
+    @torch.no_grad()
+    def _spare(self, frozen: Sequence[nn.Module], probes: Sequence[TokenisedSample]) -> None:
+        """Spares frozen layers from the second reading of a batch on, if the numbers stay the same to the bit.
+
+        They do not where layers hand on more than their states, such as shared keys and values or routers' choices.
+        """
+        self._frozen = FrozenLayers(frozen)
+        try:
+            first, *later = (self.of(probes, repeated=True)[0] for _ in range(3))
+            spares = all(torch.equal(first, again) for again in later)
+        except (AttributeError, LookupError, TypeError, ValueError):
+            # A layer above misses what those below would have left for it.
+            spares = False
+        self._frozen = FrozenLayers(frozen if spares else [])
 
     def _read(self, batch: TokenBatch, weights: Mapping[str, Tensor] | None) -> Tensor:
         if weights is None:
@@ -132,10 +149,10 @@ class LogProbs:
 
     def halve(self) -> bool:
         """Makes all parts to come at most half as large; returns False if the one cut last was a single sample."""
+        self._frozen.forget()
         if self._cut.samples < 2:
             return False
         self._halved = True
-        self._frozen.forget()
         return True
 
     def learnt_tokens(self, sample: TokenisedSample) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 from peft.tuners.lora.layer import Linear
 from torch import Tensor, nn
@@ -15,26 +15,25 @@ from transformers import PreTrainedModel
 def add_in_place(model: PreTrainedModel) -> None:
     """Spares three copies of the output of every layer with an adapter: those of B A x, of its multiple, of the sum.
 
-    The numbers are those of peft within rounding; names, saving and merging of the adapters stay as they are. A linear
-    layer keeps its input for the backward pass and never its output, so that may be written to.
+    The numbers are those of peft within rounding; names, saving and merging of the adapters stay as they are.
     """
     for module in model.modules():
-        if isinstance(module, Linear) and not module.lora_variant:
-            # peft's takes more, which transformers never gives to a linear layer.
-            module.forward = _in_place(module)  # pyright: ignore[reportAttributeAccessIssue]
+        if type(module) is Linear and not module.lora_variant:
+            module.__class__ = _InPlaceLinear
 
 
-def _in_place(layer: Linear) -> Callable[[Tensor], Tensor]:
-    (name,) = layer.active_adapters
-    base, dropout = layer.get_base_layer(), layer.lora_dropout[name]
-    down, up = layer.lora_A[name], layer.lora_B[name]
-    assert isinstance(up, nn.Linear)
+class _InPlaceLinear(Linear):
+    """A linear layer keeps its input for the backward pass and never its output, so that may be written to."""
 
-    def forward(x: Tensor) -> Tensor:
-        result = base(x)
-        narrow = down(dropout(x))
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Returns W x + s B A x, (..., width)."""
+        if self.disable_adapters or self.merged:
+            return super().forward(x, *args, **kwargs)
+        (name,) = self.active_adapters
+        up = self.lora_B[name]
+        assert isinstance(up, nn.Linear)
+        result: Tensor = self.get_base_layer()(x, *args, **kwargs)
+        narrow = self.lora_A[name](self.lora_dropout[name](x))
         widened = up.weight.t().to(result.dtype)  # autocast leaves products in place alone
-        result.view(-1, result.shape[-1]).addmm_(narrow.flatten(0, -2), widened, alpha=layer.scaling[name])
+        result.view(-1, result.shape[-1]).addmm_(narrow.flatten(0, -2), widened, alpha=self.scaling[name])
         return result
-
-    return forward

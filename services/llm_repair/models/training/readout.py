@@ -71,7 +71,8 @@ def continuation_log_probs(model: PreTrainedModel, batch: TokenBatch, *, gathere
 def summed_log_probs(logits: Tensor, batch: TokenBatch) -> Tensor:
     """Returns log p of each sequence, (sequences,), from the logits behind the targets."""
     # Only a backward pass needs all log-probabilities; in pieces that stay in the cache they are the same, and sooner.
-    rows = len(logits) if torch.is_grad_enabled() else _CACHED_LOGITS // logits.shape[1] + 1
+    cached = max(_CACHED_LOGITS // logits.shape[1], torch.get_num_threads())
+    rows = len(logits) if torch.is_grad_enabled() else cached
     pieces = zip(logits.split(rows), batch.targets.split(rows), strict=True)
     scores = -torch.cat([functional.cross_entropy(*piece, reduction="none") for piece in pieces])
     return scores.new_zeros(batch.sequences).index_add(0, batch.owners, scores)

@@ -61,6 +61,7 @@ def measured(
     Raises:
       LossNotFinite: one is NaN or infinite; carries step 0.
     """
+    stage = "reference of held-out samples" if repeated else "reference"
     rows = torch.zeros(len(samples), len(samples[0].continuations))
     done = 0
     for part in log_probs.shares(samples, context):
@@ -71,5 +72,5 @@ def measured(
         rows[part.places] = found.cpu()
         done += len(part.samples) * ranks.count
         context.count(tokens=tokens)
-        context.progress(min(done, len(samples)), len(samples), "samples", stage="reference")
+        context.progress(min(done, len(samples)), len(samples), "samples", stage=stage)
     return ranks.total(rows)

@@ -13,6 +13,8 @@ from transformers import (
     BloomForCausalLM,
     Gemma2Config,
     Gemma2ForCausalLM,
+    Gemma4ForCausalLM,
+    Gemma4TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
     GPTNeoConfig,
@@ -26,6 +28,8 @@ from transformers import (
     PreTrainedModel,
     Qwen3Config,
     Qwen3ForCausalLM,
+    ZayaConfig,
+    ZayaForCausalLM,
 )
 
 from llm_repair.core.repair import FullParameters, LoraParameters, Trainable
@@ -53,6 +57,32 @@ SHAPES: dict[str, Callable[[], PreTrainedModel]] = {
     "gemma2": lambda: Gemma2ForCausalLM(Gemma2Config(**SIZES, **FEW, head_dim=8, **IDS)),
     "bloom": lambda: BloomForCausalLM(BloomConfig(hidden_size=16, n_layer=4, n_head=2, **IDS)),
     "mamba": lambda: MambaForCausalLM(MambaConfig(hidden_size=16, num_hidden_layers=4, **IDS)),
+}
+HANDING_ON: dict[str, Callable[[], PreTrainedModel]] = {
+    "gemma4, whose upper layers read the keys of lower ones": lambda: Gemma4ForCausalLM(
+        Gemma4TextConfig(
+            **{**SIZES, **IDS},
+            **FEW,
+            head_dim=8,
+            global_head_dim=8,
+            vocab_size_per_layer_input=20,
+            hidden_size_per_layer_input=8,
+            layer_types=["sliding_attention", "full_attention"] * 2,
+            num_kv_shared_layers=2,
+        )
+    ),
+    "zaya, whose routers go on from those below": lambda: ZayaForCausalLM(
+        ZayaConfig(
+            hidden_size=16,
+            ffn_hidden_size=24,
+            num_hidden_layers=4,
+            num_attention_heads=2,
+            **FEW,
+            head_dim=8,
+            num_experts=2,
+            **IDS,
+        )
+    ),
 }
 SAMPLES = [
     TokenisedSample("a", (1, 2, 3), ((4, 5), (6, 7, 8))),
@@ -122,6 +152,21 @@ def test_frozen_layers_run_once_and_trained_ones_each_time(shape: str) -> None:
     assert min(once) > 0
     assert twice == (once[0], 2 * once[1])
     assert (len(below), len(above)) == (2 * once[0], 3 * once[1])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shape", HANDING_ON)
+def test_none_is_spared_where_layers_hand_on_more_than_their_states(shape: str) -> None:
+    torch.manual_seed(0)
+    target = make_trainable(HANDING_ON[shape](), TOP_HALF, seed=1)
+    log_probs, layers = log_probs_of(target), transformer_layers(target.model)
+    assert frozen_layers(target)
+    with passes(inside(layers[:2])) as below:
+        found = [log_probs.of(SAMPLES, repeated=True)[0] for _ in range(2)]
+
+    assert below[: len(below) // 2] == below[len(below) // 2 :]
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[1], log_probs.of(SAMPLES)[0])
 
 
 @torch.no_grad()
