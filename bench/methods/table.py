@@ -16,8 +16,10 @@ Made by `python -m bench.methods`. The untouched SmolLM2-135M-Instruct is repair
 format (bf16 autocast) and the longest sample are the demo's. One training seed: the intervals (95 %, paired by prompt
 or document) say how sure the effect is on other prompts, not on another seed.
 
-Machine: {machine}. Seconds are processor time, which other work on the machine lengthens least; they and the peak
-memory are of the training step, loading and saving included.
+Machine: {machine}.
+
+Seconds are processor time, which other work on the machine lengthens least; they and the peak memory are of the
+training step, loading and saving included.
 
 Before the repair: mean toxicity {base_mean}, prompts with a toxic output {base_any}.
 """

@@ -9,6 +9,7 @@ from llm_repair.v1 import coordinator_pb2 as pb
 from llm_repair.v1 import types_pb2
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_ROUNDING: Final = 1e-12
 
 
 def plain(text: str) -> str:
@@ -66,14 +67,15 @@ def interval(value: types_pb2.Quantity) -> str:
     """Returns a value with its interval, or why there is none."""
     if value.WhichOneof("quantity") != "estimate":
         return value.missing_reason or "missing"
-    return f"{value.estimate.value:.4g} [{value.estimate.low:.4g}, {value.estimate.high:.4g}]"
+    estimate = value.estimate
+    return f"{_number(estimate.value)} [{_number(estimate.low)}, {_number(estimate.high)}]"
 
 
 def quantity(value: types_pb2.Quantity) -> str:
     """Returns a value, or why there is none."""
     if value.WhichOneof("quantity") != "estimate":
         return value.missing_reason or "missing"
-    return f"{value.estimate.value:.4g}"
+    return _number(value.estimate.value)
 
 
 def change(metric: types_pb2.Metric) -> str:
@@ -83,5 +85,11 @@ def change(metric: types_pb2.Metric) -> str:
     estimate = metric.change.estimate
     of_sequence = " seq" if metric.interval == types_pb2.INTERVAL_KIND_SEQUENCE else ""
     if metric.change_kind == types_pb2.CHANGE_KIND_RATIO:
-        return f"×{estimate.value:.4g} [{estimate.low:.4g}, {estimate.high:.4g}]{of_sequence}"
-    return f"{estimate.value:+.4g} [{estimate.low:+.4g}, {estimate.high:+.4g}]{of_sequence}"
+        return f"×{_number(estimate.value)} [{_number(estimate.low)}, {_number(estimate.high)}]{of_sequence}"
+    value, low, high = (_number(number, "+") for number in (estimate.value, estimate.low, estimate.high))
+    return f"{value} [{low}, {high}]{of_sequence}"
+
+
+def _number(value: float, sign: str = "") -> str:
+    """Returns four digits; what is left where two equal numbers were subtracted is 0."""
+    return f"{0.0 if abs(value) < _ROUNDING else value:{sign}.4g}"
