@@ -262,7 +262,7 @@ class RepairMethod:
     patience: int = 0
     """Stops after so many validations without improvement; 0 never."""
     checkpoint_every_steps: int = 100
-    """Optimizer steps between resumable checkpoints. One costs about two steps; whoever stops a run leaves one too."""
+    """Optimizer steps between resumable checkpoints. One costs about a step; whoever stops a run leaves one too."""
     preset: RepairPreset = RepairPreset.DEFAULT
     warmup_steps: int | None = None
     """Optimizer steps with a linearly rising rate; replaces `warmup_share`."""

@@ -59,6 +59,11 @@ METHODS = {
         FullParameters(),
         **{**COMMON, "validation_share": 0.1, "validations": 4, "learning_rate": 0.1},
     ),
+    "dpo-top-validated": RepairMethod(
+        DpoMethod(),
+        FullParameters(top_layers=1),
+        **{**COMMON, "validation_share": 0.1, "validations": 4, "learning_rate": 0.1},
+    ),
     "dapt-kl": RepairMethod(DaptKlMethod(), LoraParameters(rank=2), **COMMON),
     "irepair": RepairMethod(IrepairMethod(), weight_decay=0.01, **{**COMMON, "learning_rate": 2e-2}),
     "irepair-kl": RepairMethod(IrepairKlMethod(), **{**COMMON, "learning_rate": 2e-2}),
@@ -68,6 +73,7 @@ KILLS = [
     *((name, step) for name in ("sft", "lora", "dpo") for step in (1, 5, 9)),
     *((name, 5) for name in ("dpo-top", "weighed", "dapt-kl", "irepair-kl", "kto")),
     *(("irepair", step) for step in (5, 9)),
+    ("dpo-top-validated", 7),
 ]
 """Method and the optimizer step after which the process dies; 9 steps, checkpoints after 2, 4, 6 and 8. An unpaired
 row is two samples, and so is a batch of KTO twice as large."""
@@ -192,7 +198,7 @@ def test_equality_above_says_something(undisturbed: dict[str, Mapping[str, Json]
     """
     kept = {name: summary["kept_step"] for name, summary in undisturbed.items()}
     assert len({summary["weights_digest"] for summary in undisturbed.values()}) == len(METHODS)
-    assert kept == {**dict.fromkeys(METHODS, 9), "weighed": 3}
+    assert kept == {**dict.fromkeys(METHODS, 9), "weighed": 3, "dpo-top-validated": 5}
     assert len(undisturbed["irepair"]["steps_by_block"]) > 1  # type: ignore[arg-type]
 
 

@@ -10,6 +10,7 @@ from llm_repair.v1 import types_pb2
 
 _CONTROL: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _ROUNDING: Final = 1e-12
+"""What is smaller is nothing: of metrics, which are differences of numbers about 1."""
 
 
 def plain(text: str) -> str:

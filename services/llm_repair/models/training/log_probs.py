@@ -99,9 +99,9 @@ class LogProbs:
         They do not where layers hand on more than their states, such as shared keys and values or routers' choices.
         """
         self._frozen = FrozenLayers(frozen)
+        plain, _ = self.of(probes, repeated=True)
         try:
-            first, *later = (self.of(probes, repeated=True)[0] for _ in range(3))
-            spares = all(torch.equal(first, again) for again in later)
+            spares = all(torch.equal(plain, self.of(probes, repeated=True)[0]) for _ in range(2))
         except (AttributeError, LookupError, TypeError, ValueError):
             # A layer above misses what those below would have left for it.
             spares = False
